@@ -1,0 +1,65 @@
+# make book        read: build the book; needs no torch
+# make test        check: everything, on a CPU
+# make notebooks   execute the chapters whose script changed (ALL=1: every one)
+# make bench       measure speed and memory
+# make lab         open the chapters in JupyterLab
+# make clean       remove what was built, keep what was installed
+
+PYTHON ?= python3
+SELECT ?=
+PIP = -m pip install -q --disable-pip-version-check
+NOTEBOOKS = $$(find book -name '*.ipynb' -not -path '*/_*' -not -path '*/.*')
+# Reading has a small environment of its own, unless the large one is there already.
+READER := $(if $(wildcard .venv/.ready),.venv,.venv-book)
+
+.PHONY: book test lint units chapters notebooks bench lab clean
+.DEFAULT_GOAL := book
+
+.venv-book/.ready: book/requirements.txt
+	$(PYTHON) -m venv .venv-book
+	.venv-book/bin/python $(PIP) -r book/requirements.txt
+	touch $@
+
+.venv/.ready: requirements.txt book/requirements.txt pyproject.toml
+	$(PYTHON) -m venv .venv
+	.venv/bin/python $(PIP) -r requirements.txt
+	.venv/bin/python $(PIP) --no-deps -e .
+	touch $@
+
+book: $(READER)/.ready
+	@$(READER)/bin/jupyter-book build . -q -W --keep-going -n
+	@echo "Open it:  $(CURDIR)/_build/html/index.html"
+
+test: lint units chapters
+	@echo "All tests passed."
+
+lint: .venv/.ready
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/pyright
+
+units: .venv/.ready
+	OMP_NUM_THREADS=1 .venv/bin/python -m pytest -n auto --dist loadfile -m "$(SELECT)"
+
+chapters: .venv/.ready
+	OMP_NUM_THREADS=1 COMPANION_STATIC=1 .venv/bin/python -m pytest -n auto --nbmake \
+	  --nbmake-timeout=600 $(NOTEBOOKS)
+	mkdir -p _build/vary
+	cd _build/vary && OMP_NUM_THREADS=1 COMPANION_RUNS=$(CURDIR)/_build/vary/runs \
+	  $(CURDIR)/.venv/bin/papermill $(CURDIR)/book/latent/vae.ipynb vae.ipynb \
+	  -k python3 -p epochs 1 -p subset 512
+
+notebooks: .venv/.ready
+	.venv/bin/python book/_tools/notebooks.py $(if $(ALL),--all)
+	@.venv/bin/jupyter-book build . -q -W --keep-going -n
+	.venv/bin/python book/_tools/colab.py _build/html
+
+bench: .venv/.ready
+	.venv/bin/python bench/run.py
+
+lab: .venv/.ready
+	.venv/bin/jupyter lab --notebook-dir book
+
+clean:
+	rm -rf _build build dist .pytest_cache .ruff_cache *.egg-info
+	find . -name __pycache__ -not -path './.venv*' -prune -exec rm -rf {} +

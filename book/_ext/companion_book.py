@@ -1,0 +1,57 @@
+"""Sphinx extension: a chapter's buttons lead to its script and to its Colab edition."""
+
+import shutil
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from sphinx.application import Sphinx
+
+
+def colab_edition(page: str) -> str:
+    """Return the path of a page's Colab edition: book/latent/vae -> book/_colab/latent/vae."""
+    path = PurePosixPath(page)
+    return str(PurePosixPath("book/_colab", *path.parts[1:]))
+
+
+def redirect_buttons(
+    app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: Any
+) -> None:
+    """Send Colab and download to the Colab edition, and edit to the percent-script."""
+    if context.get("page_source_suffix") != ".ipynb":
+        return
+    notebook = colab_edition(page) + ".ipynb"
+    for group in context.get("header_buttons", []):
+        for button in group.get("buttons", []):
+            if button.get("text") == "Colab":
+                button["url"] = button["url"].replace(f"{page}.ipynb", notebook)
+            elif button.get("label") == "download-source-button":
+                button["url"] = f"{context['pathto']('_sources', 1)}/{notebook}"
+            elif button.get("label") == "source-edit-button":
+                button["url"] = button["url"].replace(f"{page}.ipynb", f"{page}.py")
+
+
+def drop_thebe(
+    app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: Any
+) -> None:
+    """Leave out the scripts of a live kernel that Jupyter Book adds, twice, to every page."""
+    context["script_files"] = [
+        script
+        for script in context.get("script_files", [])
+        if "thebe" not in f"{script.filename} {script.attributes.get('body', '')}".lower()
+    ]
+
+
+def copy_editions(app: Sphinx, error: Exception | None) -> None:
+    """Put the Colab editions beside the page sources, where the download button looks."""
+    source = Path(app.srcdir) / "book/_colab"
+    if error is None and source.is_dir():
+        target = Path(app.outdir) / "_sources/book/_colab"
+        shutil.copytree(source, target, dirs_exist_ok=True)
+
+
+def setup(app: Sphinx) -> dict[str, bool]:
+    """Register the handlers, after those of the theme."""
+    app.connect("html-page-context", redirect_buttons, priority=900)
+    app.connect("html-page-context", drop_thebe, priority=900)
+    app.connect("build-finished", copy_editions)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -1,0 +1,243 @@
+"""Make the results page and the read-me's table from the records of the published runs.
+
+python book/_tools/results.py            write book/results.md and the table in README.md
+python book/_tools/results.py --check    exit 1 and say why, if one of them is out of step
+"""
+
+import argparse
+import math
+import re
+import statistics
+import sys
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+from records import Group, RecordError, Result, read_groups, read_json
+
+ROOT = Path(__file__).resolve().parents[2]
+START, END = "<!-- results: start -->", "<!-- results: end -->"
+NONE_YET = "No run is published yet."
+INTRODUCTION = """\
+<!-- Made by book/_tools/results.py from the records in companion/published. Do not edit. -->
+
+# Every published run: ours, published, verdict
+
+This page is made from the records of the runs; nobody types a number.
+Where a run was repeated with several seeds, a number is the mean over the seeds,
+± the standard error of that mean.
+With one seed, ± is the standard error over the test examples: it says nothing about other seeds.
+A verdict speaks of a difference only where it is larger than two standard errors.
+"None credible" means that we know of no number with the same protocol and a primary source.
+The numbers in brackets lead to what differs in the protocol, below each table.
+"""
+
+
+def comparison(
+    entries: list[dict[str, Any]], config: dict[str, Any], metric: str
+) -> dict[str, Any] | None:
+    """Return the first entry for a number of a run; None if there is none.
+
+    A run on a stand-in or on a part of the data stands beside nothing.
+    """
+    if config["data"]["source"] != "original" or config["subset"]:
+        return None
+    for entry in entries:
+        named = fnmatchcase(config["experiment"], entry["experiment"])
+        chosen = entry["choices"].items() <= config["choices"].items()
+        if named and chosen and fnmatchcase(metric, entry["metric"]):
+            return entry
+    return None
+
+
+def written(value: float, error: float, unit: str) -> str:
+    """Write a number with the digits that its standard error, at two digits, supports."""
+    if error <= 0:
+        return f"{value:.4g} {unit}".strip()
+    digits = max(0, 1 - math.floor(math.log10(error)))
+    return f"{value:.{digits}f} ± {error:.{digits}f} {unit}".strip()
+
+
+def published(entry: dict[str, Any] | None) -> str:
+    """Write the published neighbour of a number, without its source."""
+    if entry is None:
+        return "not compared"
+    if entry["published"] is None:
+        return "none credible"
+    low, high, unit = entry["published"]["low"], entry["published"]["high"], entry["unit"]
+    return f"{low:g} {unit}" if low == high else f"{low:g} to {high:g} {unit}"
+
+
+def verdict(ours: Result, entry: dict[str, Any] | None) -> str:
+    """Say how our number stands to the published one and to our own target."""
+    if entry is None or not (entry["published"] or "target" in entry):
+        return ""
+    if ours.unit != entry["unit"]:
+        raise RecordError(f"unit {ours.unit!r} stands beside the published unit {entry['unit']!r}")
+    sign, words = (1 if entry["better"] == "higher" else -1), []
+    if entry["published"]:
+        low, high = entry["published"]["low"], entry["published"]["high"]
+        above, below = ours.value - high, low - ours.value
+        if max(above, below) > 2 * ours.error:
+            side = "ahead" if (above > below) == (sign > 0) else "behind"
+            words.append(f"{side} by {max(above, below):.2g} {ours.unit}".strip())
+        elif low < ours.value < high:
+            words.append("inside the range")
+        else:
+            words.append("no difference beyond two standard errors")
+    if "target" in entry:
+        gap = sign * (ours.value - entry["target"])
+        mark = f"our target {'≥' if sign > 0 else '≤'} {entry['target']:g} {ours.unit}".strip()
+        words.append(f"{mark} {'reached' if gap >= 0 else f'missed by {-gap:.2g}'}")
+    return "; ".join(words)
+
+
+def choices(group: Group, groups: list[Group]) -> str:
+    """Write what sets a configuration apart from the others of its experiment."""
+    same = [g.config for g in groups if g.config["experiment"] == group.config["experiment"]]
+    parts = []
+    for name, value in {**group.config["choices"], "epochs": group.config["epochs"]}.items():
+        if any(
+            {**other["choices"], "epochs": other["epochs"]}.get(name) != value for other in same
+        ):
+            parts.append(f"{name} = {value}")
+    if group.config["subset"]:
+        parts.append(f"first {group.config['subset']:,} examples")
+    if group.config["data"]["source"] == "stand-in":
+        parts.append("**stand-in data**")
+    return ", ".join(parts) or "one configuration"
+
+
+def table(head: str, rows: list[str]) -> str:
+    """Write a Markdown table, its columns aligned to the left."""
+    return "\n".join([head, "|" + " :-- |" * (head.count("|") - 1), *rows]) + "\n"
+
+
+def result_table(same: list[Group], entries: list[dict[str, Any]]) -> str:
+    """Write the results of one experiment, and below them what differs in the protocols."""
+    rows, notes = [], []
+    for group in same:
+        for name, ours in sorted(group.metrics.items()):
+            entry = comparison(entries, group.config, name)
+            beside = published(entry)
+            if entry and entry["published"]:
+                beside += f" {{cite}}`{entry['published']['source']}`"
+            if entry:
+                notes += [entry["protocol"]] * (entry["protocol"] not in notes)
+                beside += f" ({notes.index(entry['protocol']) + 1})"
+            cells = [
+                choices(group, same),
+                name.replace("_", " "),
+                written(ours.value, ours.error, ours.unit),
+                ours.over,
+                beside,
+                verdict(ours, entry),
+            ]
+            rows.append(f"| {' | '.join(cells)} |")
+    text = table("| choices | number | ours | over | published | verdict |", rows)
+    return text + "".join(f"\n({place}) {note}\n" for place, note in enumerate(notes, start=1))
+
+
+def record_row(group: Group, groups: list[Group]) -> str:
+    """Return a configuration's line of the table of records."""
+    seconds = statistics.fmean(run["wall_seconds"] for run in group.runs)
+    hardware = ", ".join(sorted({str(run["hardware"]) for run in group.runs}))
+    commits = ", ".join(sorted({f"`{run['commit']}`" for run in group.runs}))
+    data, seeds = group.config["data"], ", ".join(str(run["seed"]) for run in group.runs)
+    cells = [
+        f"`{group.config['experiment']}`",
+        choices(group, groups),
+        seeds,
+        f"{data['name']} ({data['source']}; {data['split']})",
+        str(group.config["epochs"]),
+        f"{seconds / 60:.1f} min",
+        hardware,
+        commits,
+    ]
+    return f"| {' | '.join(cells)} |"
+
+
+def page(groups: list[Group], entries: list[dict[str, Any]]) -> str:
+    """Return the text of the results page."""
+    parts = [INTRODUCTION]
+    if not groups:
+        return f"{INTRODUCTION}\n{NONE_YET}\n"
+    for experiment in sorted({group.config["experiment"] for group in groups}):
+        same = [group for group in groups if group.config["experiment"] == experiment]
+        parts += [f"## `{experiment}`\n", result_table(same, entries)]
+    head = "| experiment | choices | seeds | data | epochs | training time | hardware | commit |"
+    rows = [record_row(group, groups) for group in groups]
+    return "\n".join([*parts, "## How they were made\n", table(head, rows)])
+
+
+def summary(groups: list[Group], entries: list[dict[str, Any]]) -> str:
+    """Return the read-me's table: the headline numbers of the published runs."""
+    rows = []
+    for group in groups:
+        for name, ours in sorted(group.metrics.items()):
+            entry = comparison(entries, group.config, name)
+            if entry is None or not entry.get("headline"):
+                continue
+            beside, source = published(entry), entry["published"]
+            cells = [
+                f"`{group.config['experiment']}`",
+                choices(group, groups),
+                name.replace("_", " "),
+                f"{written(ours.value, ours.error, ours.unit)} ({ours.over})",
+                f"{beside} ([{source['name']}]({source['url']}))" if source else beside,
+                verdict(ours, entry),
+            ]
+            rows.append(f"| {' | '.join(cells)} |")
+    if not rows:
+        return f"{NONE_YET}\n"
+    return table("| experiment | choices | number | ours | published | verdict |", rows)
+
+
+def filled(readme: str, text: str) -> str:
+    """Put a text between the markers of the read-me. Raises RecordError without markers."""
+    parts = re.split(f"({START}\n|{END})", readme)
+    if len(parts) != 5:
+        raise RecordError(f"README.md must have {START} and {END} once each, in this order")
+    return "".join([*parts[:2], text, *parts[3:]])
+
+
+def pages(root: Path = ROOT) -> dict[Path, str]:
+    """Return the files that the records decide, and their texts."""
+    groups = read_groups(root / "companion/published")
+    entries = read_json(root / "book/published_numbers.json")["comparisons"]
+    bib = (root / "book/references.bib").read_text(encoding="utf8")
+    for entry in entries:
+        source = (entry["published"] or {}).get("source")
+        if source and not re.search(rf"@\w+\{{{re.escape(source)},", bib):
+            raise RecordError(f"published_numbers.json cites {source!r}, not in references.bib")
+    readme = root / "README.md"
+    return {
+        root / "book/results.md": page(groups, entries),
+        readme: filled(readme.read_text(encoding="utf8"), summary(groups, entries)),
+    }
+
+
+def main(arguments: list[str] | None = None, root: Path = ROOT) -> int:
+    """Run the command line on a project's folder; return the exit status."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--check", action="store_true", help="write nothing, only compare")
+    options, status = parser.parse_args(arguments), 0
+    try:
+        texts = pages(root)
+    except RecordError as error:
+        print(error)
+        return 1
+    for path, text in texts.items():
+        name = path.relative_to(root)
+        if not options.check:
+            path.write_text(text, encoding="utf8")
+        elif not path.exists() or path.read_text(encoding="utf8") != text:
+            print(f"{name} is out of step: run python book/_tools/results.py")
+            status = 1
+            continue
+        print(f"{name}: in step")
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())

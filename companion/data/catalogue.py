@@ -1,0 +1,110 @@
+"""The data sets by name: from the reader's folder, the cache, a mirror, or drawn."""
+
+import warnings
+from functools import lru_cache
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from companion.data.dataset import Dataset, fingerprint
+from companion.data.downloads import DataError, fetch, offline
+from companion.data.originals import ARCHIVES, Found, cache, find, parse
+from companion.data.standins import draw
+from companion.maths import nearest
+
+SPLITS = ("official", "80/20")
+_said: set[str] = set()  # what this process has been warned of
+_in_vain: dict[str, str] = {}  # downloads that failed in this process, and why
+
+
+def known() -> tuple[str, ...]:
+    """The names that `load` knows."""
+    return tuple(ARCHIVES)
+
+
+def load(name: str, split: str = "official") -> Dataset:
+    """Load images uint8 (N, 1, 28, 28) in 0..255 and labels int64 (N,) of a data set.
+
+    Looked for in the folder COMPANION_DATA, then in the user's cache, then downloaded (unless
+    COMPANION_OFFLINE is set); every byte is checked. Where the original cannot be had, pictures
+    of the same shapes and classes are drawn, with one warning; `source` is then "stand-in".
+    The split is the official one, 60,000 / 10,000, or "80/20": all 70,000 images in one fixed
+    random order, 56,000 / 14,000. Raises ValueError for an unknown name or split.
+    """
+    if name not in ARCHIVES:
+        raise ValueError(f"no data set is called {name!r} {nearest(name, ARCHIVES)}")
+    if split not in SPLITS:
+        raise ValueError(f"no split is called {split!r} {nearest(split, SPLITS)}")
+    found, why_not = find(ARCHIVES[name]), ""
+    if not found.contents:
+        why_not = download(name)
+        found = found if why_not else find(ARCHIVES[name])
+    for path in found.damaged:
+        warn_once(str(path), f"{path} is not the original file (wrong checksum) and is not used")
+    if found.contents:
+        tensors, source = original(found), "original"
+    else:
+        warn_once(name, f"{name} is drawn by this package, not the original: {why_not}")
+        tensors, source = drawn(name), "stand-in"
+    tensors = tensors if split == "official" else shuffled(*tensors)
+    names, sha256 = ARCHIVES[name].class_names, fingerprint(*tensors)
+    return Dataset(name, tensors[:2], tensors[2:], names, source, sha256, split)
+
+
+def download(name: str) -> str:
+    """Download a data set unless that failed before; return why it cannot be had, or ""."""
+    if offline():
+        return f"COMPANION_OFFLINE is set and neither COMPANION_DATA nor {cache()} has its files"
+    if name not in _in_vain:
+        try:
+            fetch(name)
+            return ""
+        except DataError as error:
+            _in_vain[name] = str(error)
+    return _in_vain[name]
+
+
+def warn_once(topic: str, sentence: str) -> None:
+    """Warn the caller of `load`, once per process and topic."""
+    if topic not in _said:
+        _said.add(topic)
+        warnings.warn(sentence, stacklevel=3)
+
+
+def original(found: Found) -> tuple[Tensor, ...]:
+    """Read training images and labels, test images and labels."""
+    a, b, c, d = (parse(content) for content in found.contents)
+    return a[:, None], b.long(), c[:, None], d.long()
+
+
+@lru_cache(maxsize=2)
+def drawn(name: str) -> tuple[Tensor, ...]:
+    """Draw training images and labels, test images and labels: some seconds, once per process."""
+    return *draw(name, 60_000, seed=0), *draw(name, 10_000, seed=1)
+
+
+def shuffled(a: Tensor, b: Tensor, c: Tensor, d: Tensor) -> tuple[Tensor, ...]:
+    """Pool training and test set and cut them again at 80 %, in one fixed random order."""
+    images, labels = torch.cat([a, c]), torch.cat([b, d])
+    order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(0))
+    train, test = order.split([len(order) * 4 // 5, len(order) - len(order) * 4 // 5])
+    return images[train], labels[train], images[test], labels[test]
+
+
+def status() -> list[dict[str, Any]]:
+    """Say of each data set where its original is found, on which path and how many bytes."""
+    otherwise = "a stand-in" if offline() else "a download, or a stand-in,"
+    rows = []
+    for name, archive in ARCHIVES.items():
+        found = find(archive)
+        rows.append(
+            {
+                "name": name,
+                "found": found.kind or f"not here: {otherwise} would be used",
+                "path": str(found.folder or ""),
+                "bytes": sum(map(len, found.contents)),
+                "damaged": [str(path) for path in found.damaged],
+            }
+        )
+    return rows

@@ -1,0 +1,139 @@
+"""Downloads that end with the published bytes or with one clear sentence, never in between."""
+
+import os
+import queue
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pooch
+import requests
+from tqdm.auto import tqdm
+
+from companion.data.originals import ARCHIVES, Part, cache, unpacked
+from companion.maths import nearest
+
+PATIENCE = 6.0  # seconds that all mirrors together have to answer at all
+STALL = 20.0  # seconds without a byte after which a mirror is given up
+SLOWEST = 2_000  # bytes per second, on average, below which it is given up too
+PLAIN = {"Accept-Encoding": "identity"}  # or a server may unpack the .gz on its way
+
+
+class DataError(RuntimeError):
+    """A data set cannot be had; the message is one sentence."""
+
+
+def offline() -> bool:
+    """Whether COMPANION_OFFLINE forbids every use of the network."""
+    return os.environ.get("COMPANION_OFFLINE", "0") not in ("", "0")
+
+
+def reason(error: Exception) -> str:
+    """Say in two or three words why a mirror was given up."""
+    if isinstance(error, requests.HTTPError) and error.response is not None:
+        return f"status {error.response.status_code}"
+    if isinstance(error, requests.Timeout):
+        return "too slow"
+    if isinstance(error, requests.ConnectionError | requests.exceptions.ChunkedEncodingError):
+        return "no connection"
+    return "wrong checksum" if isinstance(error, ValueError) else type(error).__name__
+
+
+def ask(mirror: str, file: str, answers: "queue.Queue[tuple[str, str]]") -> None:
+    """Report whether a mirror begins to send a file: (mirror, "") or (mirror, why not)."""
+    try:
+        url = mirror + file
+        with requests.get(url, stream=True, timeout=PATIENCE, headers=PLAIN) as answer:
+            answer.raise_for_status()
+        answers.put((mirror, ""))
+    except (requests.RequestException, ValueError) as error:
+        answers.put((mirror, reason(error)))
+
+
+def answering(mirrors: Sequence[str], file: str, refused: dict[str, str]) -> Iterator[str]:
+    """Yield the mirrors that have a file, the fastest first; note the others in `refused`.
+
+    All are asked at once, in threads that nobody waits for: without a network even the look-up
+    of a name may take minutes.
+    """
+    answers: queue.Queue[tuple[str, str]] = queue.Queue()
+    for mirror in mirrors:
+        refused[mirror] = "no answer"
+        threading.Thread(target=ask, args=(mirror, file, answers), daemon=True).start()
+    end = time.monotonic() + PATIENCE
+    for _ in mirrors:
+        try:
+            mirror, refused_for = answers.get(timeout=max(0.0, end - time.monotonic()))
+        except queue.Empty:
+            return
+        refused[mirror] = refused_for
+        if not refused_for:
+            yield mirror
+
+
+def stream(url: str, output_file: Any, _pooch: Any, limit: int) -> None:
+    """Write what a server sends to a draft; stop when it stalls, crawls or sends too much."""
+    os.chmod(output_file, 0o644)  # a cache may be shared
+    begun = time.monotonic()
+    with (
+        requests.get(url, stream=True, timeout=(PATIENCE, STALL), headers=PLAIN) as answer,
+        open(output_file, "wb") as draft,
+        tqdm(desc=url.rsplit("/", 1)[1], unit="B", unit_scale=True, leave=False) as bar,
+    ):
+        answer.raise_for_status()
+        bar.total = int(answer.headers.get("Content-Length", 0)) or None
+        for piece in answer.iter_content(4096):
+            draft.write(piece)
+            bar.update(len(piece))
+            elapsed = time.monotonic() - begun
+            if elapsed > STALL and bar.n < SLOWEST * elapsed:
+                raise requests.Timeout(f"{url} sends less than {SLOWEST} bytes per second")
+            if bar.n > limit:
+                raise ValueError(f"{url} sends more than {limit} bytes")
+
+
+def retrieve(mirror: str, part: Part, folder: Path) -> None:
+    """Download one file beside its place and put it there only if its checksum is right."""
+    downloader: Any = partial(stream, limit=part.size + 1024)  # packed, it should be smaller
+    file = f"{part.name}.gz"
+    pooch.retrieve(mirror + file, f"md5:{part.md5}", file, folder, downloader=downloader)
+
+
+def fetch(name: str, folder: Path | None = None) -> Path:
+    """Download a data set's four .gz files, those that are not yet there; return their folder.
+
+    They go to the user's cache, or below `folder`: copied to a machine without network, that
+    folder is a valid COMPANION_DATA. Raises ValueError for an unknown name, DataError, in one
+    sentence, when no mirror has the right bytes or they cannot be stored.
+    """
+    if name not in ARCHIVES:
+        raise ValueError(f"no data set to download is called {name!r} {nearest(name, ARCHIVES)}")
+    archive = ARCHIVES[name]
+    target = Path(folder or cache()) / archive.folder / "raw"
+    left = [part for part in archive.parts if unpacked(target / f"{part.name}.gz", part) is None]
+    if left and offline():
+        raise DataError(f"{name} is not downloaded, because COMPANION_OFFLINE is set")
+    refused: dict[str, str] = {}
+    try:
+        target.mkdir(parents=True, exist_ok=True)
+        for mirror in answering(archive.mirrors, f"{left[0].name}.gz", refused) if left else ():
+            try:
+                while left:
+                    retrieve(mirror, left[0], target)
+                    left.pop(0)
+                break
+            except (requests.RequestException, ValueError) as error:
+                refused[mirror] = reason(error)
+    except OSError as error:  # requests' own errors are OSErrors too, and handled above
+        why = getattr(error.__cause__ or error, "strerror", None) or error
+        raise DataError(
+            f"{name} cannot be stored in {target}: {why}; set COMPANION_CACHE to another folder"
+        ) from error
+    if left:
+        tried = ", ".join(f"{urlsplit(mirror).netloc}: {why}" for mirror, why in refused.items())
+        raise DataError(f"{name} cannot be downloaded ({tried})")
+    return target

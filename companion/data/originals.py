@@ -1,0 +1,170 @@
+"""The original data sets: their files, how to know them, and where on this machine they lie."""
+
+import gzip
+import hashlib
+import math
+import os
+import struct
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pooch
+import torch
+from torch import Tensor
+
+
+class Part(NamedTuple):
+    """One file of a data set."""
+
+    name: str  # unpacked; as published it is packed and ends in .gz
+    shape: tuple[int, ...]
+    md5: str  # of the .gz, as its authors publish it
+    sha256: str  # of what is inside
+
+    @property
+    def size(self) -> int:
+        """Bytes when unpacked: a magic number, the shape, one byte for each entry."""
+        return 4 + 4 * len(self.shape) + math.prod(self.shape)
+
+
+class Archive(NamedTuple):
+    """A data set as it is published: training images and labels, test images and labels."""
+
+    folder: str
+    class_names: tuple[str, ...]
+    mirrors: tuple[str, ...]
+    parts: tuple[Part, ...]
+
+
+def idx_parts(*hashes: tuple[str, str]) -> tuple[Part, ...]:
+    """Name the four files of an MNIST-like data set, in the order of `Archive`."""
+    names = ("train-images-idx3", "train-labels-idx1", "t10k-images-idx3", "t10k-labels-idx1")
+    shapes = ((60_000, 28, 28), (60_000,), (10_000, 28, 28), (10_000,))
+    return tuple(
+        Part(f"{name}-ubyte", shape, *pair)
+        for name, shape, pair in zip(names, shapes, hashes, strict=True)
+    )
+
+
+FASHION_CLASSES = "T-shirt/top,Trouser,Pullover,Dress,Coat,Sandal,Shirt,Sneaker,Bag,Ankle boot"
+ARCHIVES = {
+    # Xiao, Rasul and Vollgraf 2017, arXiv:1708.07747; MIT licence
+    "fashion-mnist": Archive(
+        "FashionMNIST",
+        tuple(FASHION_CLASSES.split(",")),
+        (
+            "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",
+            "https://storage.googleapis.com/tensorflow/tf-keras-datasets/",
+            "https://github.com/zalandoresearch/fashion-mnist/raw/master/data/fashion/",
+        ),
+        idx_parts(
+            (
+                "8d4fb7e6c68d591d4c3dfef9ec88bf0d",
+                "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
+            ),
+            (
+                "25c81989df183df01b3e8a0aad5dffbe",
+                "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9",
+            ),
+            (
+                "bef4ecab320f06d8554ea6380940ec79",
+                "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
+            ),
+            (
+                "bb300cfdad3c16e7a12a480ee83cd310",
+                "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
+            ),
+        ),
+    ),
+    # LeCun, Bottou, Bengio and Haffner 1998
+    "mnist": Archive(
+        "MNIST",
+        tuple("0123456789"),
+        (
+            "https://ossci-datasets.s3.amazonaws.com/mnist/",
+            "https://storage.googleapis.com/cvdf-datasets/mnist/",
+            "https://raw.githubusercontent.com/fgnt/mnist/master/",
+        ),
+        idx_parts(
+            (
+                "f68b3c2dcbeaaa9fbdd348bbdeb94873",
+                "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
+            ),
+            (
+                "d53e105ee54ea40749a09fcbcd1e9432",
+                "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
+            ),
+            (
+                "9fb629c4189551a2d022fa330f9573f3",
+                "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
+            ),
+            (
+                "ec29112dd5afa0611ce80d1b7f02629c",
+                "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
+            ),
+        ),
+    ),
+}
+
+
+def cache() -> Path:
+    """The folder of downloads: COMPANION_CACHE, or the platform's cache of this user."""
+    chosen = os.environ.get("COMPANION_CACHE")
+    return Path(chosen).expanduser() if chosen else Path(pooch.os_cache("companion"))
+
+
+def places(archive: Archive) -> Iterator[tuple[str, Path]]:
+    """Name the folders that may hold a data set, the reader's own first."""
+    own = os.environ.get("COMPANION_DATA")
+    if own:
+        yield "COMPANION_DATA", Path(own).expanduser() / archive.folder / "raw"
+        yield "COMPANION_DATA", Path(own).expanduser() / archive.folder
+    yield "cache", cache() / archive.folder / "raw"
+
+
+def unpacked(path: Path, part: Part) -> bytearray | None:
+    """Read a file, packed or not, if its contents are the original's; else None.
+
+    Never reads more than the original has, so a damaged or hostile .gz cannot fill the memory.
+    """
+    try:
+        with gzip.open(path) if path.suffix == ".gz" else open(path, "rb") as file:
+            content = bytearray(file.read(part.size + 1))
+    except (OSError, EOFError, zlib.error):
+        return None
+    return content if hashlib.sha256(content).hexdigest() == part.sha256 else None
+
+
+class Found(NamedTuple):
+    """The contents of a data set's files, where they lay, and files that are not the originals."""
+
+    kind: str
+    folder: Path | None
+    contents: list[bytearray]
+    damaged: list[Path]
+
+
+def find(archive: Archive) -> Found:
+    """Look on this machine for all files of a data set; every byte is checked."""
+    damaged = []
+    for kind, folder in places(archive):
+        contents = []
+        for part in archive.parts:
+            paths = [folder / part.name, folder / f"{part.name}.gz"]
+            tried = [(path, unpacked(path, part)) for path in paths if os.path.isfile(path)]
+            contents += [content for _, content in tried if content is not None][:1]
+            damaged += [path for path, content in tried if content is None]
+        if len(contents) == len(archive.parts):
+            return Found(kind, folder, contents, damaged)
+    return Found("", None, [], damaged)
+
+
+def parse(content: bytearray) -> Tensor:
+    """Read an IDX file of unsigned bytes: uint8, with the shape that its header states."""
+    zeros, kind, dimensions = struct.unpack_from(">HBB", content)
+    if (zeros, kind) != (0, 8):
+        raise ValueError(f"not an IDX file of unsigned bytes: it begins with {content[:4].hex()}")
+    shape = struct.unpack_from(f">{dimensions}I", content, 4)
+    return torch.frombuffer(content, dtype=torch.uint8, offset=4 + 4 * dimensions).view(shape)

@@ -1,0 +1,34 @@
+"""Pictures and tables of the book: arrays in, figures out; nothing is trained or loaded here."""
+
+from companion.figures.captions import Captioned, show
+from companion.figures.curves import curves
+from companion.figures.explorable import Explorable
+from companion.figures.grids import image_grid, image_rows
+from companion.figures.histories import history_curves
+from companion.figures.latents import latent_grid, latent_map
+from companion.figures.source import Source, show_source
+from companion.figures.style import COLOURS, LINES, blank, colour, use_style
+from companion.figures.tables import Table, results_table
+
+__all__ = [
+    "COLOURS",
+    "LINES",
+    "Captioned",
+    "Explorable",
+    "Source",
+    "Table",
+    "blank",
+    "colour",
+    "curves",
+    "history_curves",
+    "image_grid",
+    "image_rows",
+    "latent_grid",
+    "latent_map",
+    "results_table",
+    "show",
+    "show_source",
+    "use_style",
+]
+
+use_style()

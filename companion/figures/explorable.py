@@ -1,0 +1,153 @@
+"""Pictures with one or two sliders: the same in a notebook, on Colab and on the page.
+
+An explorable shows itself as HTML, never as a widget: a notebook that holds a widget and is
+opened again without its kernel shows "Error displaying widget: model not found" in its place.
+The HTML works there as it does live; where scripts are forbidden, it shows all frames.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib import pyplot
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from companion.figures.explorable_page import page
+from companion.figures.pictures import as_array, channels_last, data_uri, encode, render
+
+Pixels = NDArray[np.uint8]
+LEAST = 300  # CSS pixels: a small image is magnified to about this width
+STRIP = 1400  # pixels: the width of a sheet that holds the frames of one slider
+
+
+class Explorable:
+    """Frames to walk through with a slider, or a table of frames with two.
+
+    `frames` are figures of one size, or images with pixels in [0, 1]: (H, W), (H, W, 3) or
+    (C, H, W). Nested lists `frames[i][j]` make two sliders, the first for i, the second for
+    j. `labels` name each position of the slider: one list, or a pair of lists. `description`
+    names what the slider moves; a pair for two. `alt` says in words what the picture shows,
+    `caption` what to see. `start` is the position shown first, or a pair.
+
+    Raises ValueError where frames and labels do not match, or frames differ in size.
+    """
+
+    def __init__(
+        self,
+        frames: Any,
+        labels: Sequence[Any],
+        description: str | Sequence[str],
+        alt: str,
+        caption: str = "",
+        start: int | Sequence[int] = 0,
+    ) -> None:
+        table = isinstance(frames, list | tuple) and bool(frames)
+        table = table and isinstance(frames[0], list | tuple)
+        rows = [list(row) for row in frames] if table else [list(frames)]
+        self.sizes = [len(rows), len(rows[0])] if table else [len(rows[0])]
+        named = list(labels) if table else [labels]
+        self.labels = [[str(label) for label in names] for names in named]
+        self.descriptions = [description] if isinstance(description, str) else list(description)
+        self.start = [start] * len(self.sizes) if isinstance(start, int) else list(start)
+        self.alt, self.caption = alt, caption
+        self.check([len(row) for row in rows])
+        flat = [frame for row in rows for frame in row]
+        self.drawn = isinstance(flat[0], Figure)
+        self.frames = [as_frame(frame) for frame in flat]
+        shapes = list(dict.fromkeys(frame.shape for frame in self.frames))
+        if len(shapes) > 1:
+            raise ValueError(f"all frames must be of one size, got {shapes[0]} and {shapes[1]}")
+        self.sheet = encode(np.concatenate(self.strips()))
+        self.id, self.html = page(data_uri(self.sheet), alt, caption, self.facts())
+
+    def check(self, widths: list[int]) -> None:
+        """Raise ValueError unless frames, labels, descriptions and start fit together."""
+        if 0 in widths or len(set(widths)) != 1:
+            raise ValueError(f"need at least one frame, equally many in each row, got {widths}")
+        counts = [len(names) for names in self.labels]
+        if counts != self.sizes:
+            raise ValueError(f"need one label for each frame: {self.sizes}, got {counts} labels")
+        if not len(self.descriptions) == len(self.start) == len(self.sizes):
+            told = f"{self.descriptions} and {self.start}"
+            raise ValueError(f"{len(self.sizes)} slider(s) need a description and a start: {told}")
+        if not all(0 <= k < n for k, n in zip(self.start, self.sizes, strict=True)):
+            raise ValueError(f"start must be below {self.sizes} and not below 0: {self.start}")
+        if not self.alt.strip():
+            raise ValueError("an explorable needs alt text that says what the picture shows")
+
+    @property
+    def columns(self) -> int:
+        """The frames beside one another in the sheet."""
+        fitting = max(1, STRIP // self.frames[0].shape[1])
+        return self.sizes[1] if len(self.sizes) == 2 else min(self.sizes[0], fitting)
+
+    def strips(self) -> list[Pixels]:
+        """Join the frames row by row; the last row is filled up with white."""
+        blanks = -len(self.frames) % self.columns
+        tiles = self.frames + [np.full_like(self.frames[0], 255)] * blanks
+        starts = range(0, len(tiles), self.columns)
+        return [np.concatenate(tiles[k : k + self.columns], axis=1) for k in starts]
+
+    def facts(self) -> dict[str, Any]:
+        """Tell the page's script where the frames lie in the sheet and what they are called."""
+        height, width = self.frames[0].shape[:2]
+        return {
+            "width": width,
+            "height": height,
+            "columns": self.columns,
+            "shown": width if self.drawn else width * -(-LEAST // width),
+            "look": "" if self.drawn else "crisp",
+            "labels": self.labels,
+            "descriptions": self.descriptions,
+            "start": self.start,
+        }
+
+    def widget(self) -> Any:
+        """Build the same from core ipywidgets, for a live kernel: to link it with others."""
+        import ipywidgets
+
+        shown = self.facts()["shown"]
+        picture = ipywidgets.Image(
+            format="png", layout={"max_width": "100%", "width": f"{shown}px"}
+        )
+        sliders = [
+            ipywidgets.SelectionSlider(
+                options=[(label, k) for k, label in enumerate(labels)],
+                value=start,
+                description=description,
+                style={"description_width": "initial"},
+            )
+            for labels, start, description in zip(
+                self.labels, self.start, self.descriptions, strict=True
+            )
+        ]
+
+        def draw(change: object = None) -> None:
+            k = int(np.ravel_multi_index([slider.value for slider in sliders], self.sizes))
+            zoom = shown // self.frames[0].shape[1]
+            picture.value = encode(self.frames[k].repeat(zoom, 0).repeat(zoom, 1))
+
+        for slider in sliders:
+            slider.observe(draw, names="value")
+        draw()
+        return ipywidgets.VBox([picture, *sliders])
+
+    def _repr_mimebundle_(self, **kwargs: Any) -> dict[str, Any]:
+        return {"text/html": self.html, "text/plain": repr(self)}
+
+    def __repr__(self) -> str:
+        sliders = "; ".join(
+            f"{name} from {labels[0]} to {labels[-1]}"
+            for name, labels in zip(self.descriptions, self.labels, strict=True)
+        )
+        return f"Explorable of {len(self.frames)} frames ({sliders}): {self.alt}"
+
+
+def as_frame(frame: Any) -> Pixels:
+    """Draw a figure, or turn an image with pixels in [0, 1], into 0..255."""
+    if not isinstance(frame, Figure):
+        return np.rint(channels_last(as_array(frame)) * 255).astype(np.uint8)
+    drawn = render(frame, 1)
+    pyplot.close(frame)
+    return drawn

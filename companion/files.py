@@ -1,0 +1,129 @@
+"""Files that are whole or absent: atomic writes, and tensors that travel with a checksum."""
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor, nn
+
+
+class RunError(RuntimeError):
+    """A run cannot be saved, recalled or published; the message is one sentence."""
+
+
+class DamagedFile(RunError):
+    """A saved file is truncated, altered, or does not belong to this model."""
+
+
+@contextmanager
+def write_atomically(path: Path) -> Iterator[Path]:
+    """Give a temporary path beside `path`; put it in place only once it is written and synced.
+
+    Raises RunError, in one sentence, when the disk is full or not writable; whatever happens
+    before the end leaves the file that was there byte for byte.
+    """
+    draft = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
+        os.close(handle)
+        draft = Path(name)
+        yield draft
+        with open(draft, "rb") as file:
+            os.fsync(file.fileno())
+        draft.chmod(0o644)
+        os.replace(draft, path)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise RunError(f"cannot write {path}: {reason}; what was there before is kept") from error
+    finally:
+        if draft is not None:
+            draft.unlink(missing_ok=True)
+
+
+def check_writable(folder: Path) -> None:
+    """Raise RunError now, rather than after hours of training, if `folder` takes no files."""
+    with write_atomically(folder / ".trial"):
+        pass
+    (folder / ".trial").unlink(missing_ok=True)
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write one JSON file atomically."""
+    with write_atomically(path) as draft:
+        draft.write_text(json.dumps(content, indent=1) + "\n")
+
+
+def digest(tensors: dict[str, Tensor], record: str) -> str:
+    """Hash names, types, shapes and bytes, and the record that travels with them."""
+    sha = hashlib.sha256(record.encode())
+    for name in sorted(tensors):
+        value = tensors[name].detach().cpu().contiguous()
+        sha.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+        sha.update(value.reshape(-1).view(torch.uint8).numpy().tobytes())
+    return sha.hexdigest()
+
+
+def save_tensors(path: Path, tensors: dict[str, Tensor], **record: Any) -> str:
+    """Write tensors and a JSON record to one safetensors file, atomically; return its sha256."""
+    text = json.dumps(record, sort_keys=True)
+    plain = {k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}
+    sha256 = digest(plain, text)
+    with write_atomically(path) as draft:
+        draft.write_bytes(save(plain, {"record": text, "sha256": sha256}))
+    return sha256
+
+
+def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Read what `save_tensors` wrote.
+
+    Raises DamagedFile if a single bit is not as written, RunError if there is nothing to read.
+    """
+    try:
+        with safe_open(path, "pt") as file:
+            header = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        text = header["record"]
+        if header["sha256"] != digest(tensors, text):
+            raise DamagedFile(f"{path} is damaged: its checksum differs; delete it to start anew")
+        return tensors, {**json.loads(text), "sha256": header["sha256"]}
+    except OSError as error:
+        raise RunError(f"cannot read {path}: {error.strerror or error}") from error
+    except (SafetensorError, KeyError, ValueError, RuntimeError, TypeError) as error:
+        if isinstance(error, DamagedFile):
+            raise
+        raise DamagedFile(
+            f"{path} is damaged or no file of ours ({type(error).__name__}); "
+            "delete it to start anew"
+        ) from error
+
+
+def described(value: Tensor | None) -> str:
+    """Name the kind and the shape of a tensor, or that there is none."""
+    if value is None:
+        return "missing"
+    return f"{'real' if value.is_floating_point() else 'whole'} {tuple(value.shape)}"
+
+
+def fit(module: nn.Module, weights: dict[str, Tensor], path: Path) -> None:
+    """Load weights whose names, shapes and kinds are the module's, or raise DamagedFile.
+
+    The kinds are floating-point and whole numbers; half precision fits into single.
+    """
+    own = module.state_dict()
+    for name in sorted(own.keys() | weights.keys()):
+        here, there = own.get(name), weights.get(name)
+        ours, theirs = described(here), described(there)
+        if ours != theirs:
+            raise DamagedFile(
+                f"{path} does not fit: {name} is {theirs} in the file, {ours} in the model"
+            )
+    module.load_state_dict(weights)

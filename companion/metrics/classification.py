@@ -1,0 +1,48 @@
+"""Accuracy, and what is left of it under attack."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from companion.metrics.estimate import Estimate, mean_of
+
+Classify = Callable[[Tensor], Tensor]  # images (B, C, H, W) in [0, 1] -> logits (B, classes)
+
+
+@torch.no_grad()
+def accuracy(classify: Classify, x: Tensor, y: Tensor, batch: int = 2000) -> Estimate:
+    """Share of right answers on images x (N, C, H, W) in [0, 1] with labels y (N,)."""
+    right = [(classify(a).argmax(1) == b).double() for a, b in pairs(x, y, batch)]
+    return mean_of(torch.cat(right), "accuracy")
+
+
+def pairs(x: Tensor, y: Tensor, batch: int) -> list[tuple[Tensor, Tensor]]:
+    """Cut images and labels into batches. Raises ValueError unless each image has one label."""
+    if y.shape != x.shape[:1]:
+        got = f"{tuple(x.shape)} and {tuple(y.shape)}"
+        raise ValueError(f"needs images (N, C, H, W) and labels (N,), got shapes {got}")
+    return list(zip(x.split(batch), y.split(batch), strict=True))
+
+
+def fgsm(classify: Classify, x: Tensor, y: Tensor, epsilon: float) -> Tensor:
+    """Attack by one step along the sign of the loss's gradient, then clamp to [0, 1].
+
+    x + epsilon sign(grad_x loss), Goodfellow, Shlens and Szegedy 2015, eq. in section 4;
+    epsilon in units of the pixel range. Raises ValueError if epsilon is negative.
+    """
+    if epsilon < 0:
+        raise ValueError(f"epsilon must be 0 or above, got {epsilon}")
+    with torch.enable_grad():
+        x = x.clone().requires_grad_()
+        (gradient,) = torch.autograd.grad(F.cross_entropy(classify(x), y, reduction="sum"), x)
+    return (x + epsilon * gradient.sign()).clamp(0, 1).detach()
+
+
+def robust_accuracy(
+    classify: Classify, x: Tensor, y: Tensor, epsilon: float, batch: int = 1000
+) -> Estimate:
+    """Accuracy on images that FGSM has moved by at most epsilon in each pixel."""
+    attacked = torch.cat([fgsm(classify, a, b, epsilon) for a, b in pairs(x, y, batch)])
+    return accuracy(classify, attacked, y, batch)

@@ -1,0 +1,1 @@
+"""Models: they return distributions, so that a loss is the formula."""

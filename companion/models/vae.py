@@ -1,0 +1,72 @@
+"""Autoencoder and variational autoencoder."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torch.distributions import Independent, Normal
+
+from companion.models.likelihoods import Bernoulli, Likelihood
+
+
+class Autoencoder(nn.Module):
+    """A code of K numbers between an encoder and a decoder (Hinton and Salakhutdinov 2006).
+
+    encoder: images (B, C, H, W) -> (B, K); decoder: (B, K) -> (B, C, H, W) real numbers, which
+    `pixels` turns into a distribution; head: code (B, K) -> class logits, if there is one.
+    """
+
+    def __init__(
+        self,
+        encoder: nn.Module,
+        decoder: nn.Module,
+        latent: int,
+        pixels: Callable[[Tensor], Likelihood] = Bernoulli,
+        head: nn.Module | None = None,
+    ):
+        super().__init__()
+        if latent < 1:
+            raise ValueError(f"latent must be at least 1 dimension, got {latent}")
+        self.encoder, self.decoder, self.latent = encoder, decoder, latent
+        self.pixels, self.head = pixels, head
+
+    def code(self, x: Tensor) -> Tensor:
+        """One point per image, deterministic: (B, C, H, W) in [0, 1] -> (B, K)."""
+        return self.encoder(x).float()
+
+    def decode(self, z: Tensor) -> Likelihood:
+        """Distribution over images for each code: (B, K) -> p(x | z) on (B, C, H, W)."""
+        if z.shape[-1] != self.latent:
+            raise ValueError(f"codes must have {self.latent} dimensions, got {z.shape[-1]}")
+        return self.pixels(self.decoder(z).float())
+
+    def classify(self, x: Tensor) -> Tensor:
+        """Class logits from the code: (B, C, H, W) -> (B, classes)."""
+        if self.head is None:
+            raise ValueError("this model has no classifier head: build it with one")
+        return self.head(self.code(x))
+
+
+class VAE(Autoencoder):
+    """An autoencoder whose code is a distribution with a prior (Kingma and Welling 2014).
+
+    The encoder returns mean and log-variance: (B, C, H, W) -> (B, 2 K).
+    """
+
+    def encode(self, x: Tensor) -> Independent:
+        """Approximate posterior q(z | x), K independent normals per image."""
+        mean, log_variance = self.encoder(x).float().chunk(2, dim=-1)
+        return Independent(Normal(mean, (log_variance / 2).exp(), validate_args=False), 1)
+
+    def code(self, x: Tensor) -> Tensor:
+        """Mean of q(z | x): (B, C, H, W) -> (B, K)."""
+        return self.encoder(x).float().chunk(2, dim=-1)[0]
+
+    def prior(self) -> Independent:
+        """Standard normal in K dimensions."""
+        zero = next(self.parameters()).new_zeros(self.latent, dtype=torch.float32)
+        return Independent(Normal(zero, zero + 1, validate_args=False), 1)
+
+    def sample(self, n: int) -> Tensor:
+        """Draw n images: z from the prior, then the mean of p(x | z); (n, C, H, W) in [0, 1]."""
+        return self.decode(self.prior().sample(torch.Size((n,)))).mean

@@ -1,0 +1,5 @@
+"""Blocks without probability."""
+
+from companion.nets.images import image_decoder, image_encoder
+
+__all__ = ["image_decoder", "image_encoder"]

@@ -1,0 +1,211 @@
+"""The book's sources are in step, and its built pages are whole."""
+
+import json
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import unquote
+
+import jupytext
+import nbformat
+import notebooks
+import pytest
+import yaml
+from bs4 import BeautifulSoup
+from nbformat import NotebookNode
+
+ROOT = Path(__file__).parents[1]
+SCRIPTS = notebooks.scripts()
+STATEMENT = re.compile(r"\{prf:(theorem|proposition|lemma|corollary)\}.*\n(?:# )?(:label: (\S+))?")
+CHECKED = re.compile(r"\bcheck\(\s*[\"']([^\"']+)[\"']")
+EXERCISE = re.compile(r"\{exercise(?:-start)?\}.*\n:label: (\S+)")
+SOLUTION = re.compile(r"\{solution(?:-start)?\} (\S+)")
+MACHINE = re.compile(r"(?<![\w.:/+=])/(home|root|Users|tmp|work|opt|private|mnt|srv|var)/\w+")
+SMALL = """\
+# ---
+# jupyter:
+#   jupytext: {formats: "ipynb,py:percent", text_representation: {extension: .py, format_name: percent}}
+#   kernelspec: {name: python3, display_name: Python 3, language: python}
+# ---
+
+# %% tags=["parameters"]
+epochs: int = 0
+
+# %%
+"""  # noqa: E501
+
+
+def name(script: Path) -> str:
+    """Return the name that pytest shows for a chapter."""
+    return script.relative_to(notebooks.BOOK).with_suffix("").as_posix()
+
+
+def text_of(script: Path, kind: str) -> str:
+    """Return the text of all Markdown or all code cells of a script."""
+    cells = jupytext.read(script).cells
+    return "\n\n".join(cell.source for cell in cells if cell.cell_type == kind)
+
+
+def pages_of(toc: dict) -> Iterator[str]:
+    """Yield the pages that a table of contents names."""
+    if "root" in toc:
+        yield toc["root"]
+    if "file" in toc:
+        yield toc["file"]
+    for key in ("parts", "chapters", "sections"):
+        for entry in toc.get(key, []):
+            yield from pages_of(entry)
+
+
+def pages() -> list[str]:
+    """Return the pages of the book."""
+    return list(pages_of(yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf8"))))
+
+
+def test_there_are_chapters_and_all_are_in_the_table_of_contents() -> None:
+    assert SCRIPTS
+    assert {f"book/{name(script)}" for script in SCRIPTS} <= set(pages())
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=name)
+def test_notebook_is_its_script_executed(script: Path) -> None:
+    assert notebooks.problem_of(script) == ""
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=name)
+def test_every_theorem_is_checked_and_every_check_has_a_theorem(script: Path) -> None:
+    stated = [match[3] for match in STATEMENT.finditer(text_of(script, "markdown"))]
+    assert None not in stated, "a theorem has no label"
+    assert len(stated) == len(set(stated))
+    assert set(stated) == set(CHECKED.findall(text_of(script, "code")))
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=name)
+def test_every_exercise_has_a_solution(script: Path) -> None:
+    text = text_of(script, "markdown")
+    assert EXERCISE.findall(text)
+    assert sorted(EXERCISE.findall(text)) == sorted(SOLUTION.findall(text))
+    assert text.count("{exercise") == len(EXERCISE.findall(text)) + text.count("{exercise-end}")
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=name)
+def test_first_code_cell_states_typed_parameters(script: Path) -> None:
+    first = next(c for c in jupytext.read(script).cells if c.cell_type == "code")
+    assert first.metadata.get("tags") == ["parameters"]
+    lines = [line for line in first.source.splitlines() if not line.startswith("#")]
+    assert all(re.match(r"\w+: (int|float|str|bool|list\[?\w*\]?) = ", line) for line in lines)
+
+
+def visible(notebook: NotebookNode) -> str:
+    """Return the texts of a notebook; pictures are left out."""
+    for cell in notebook.cells:
+        for output in cell.get("outputs", []):
+            for kind in [kind for kind in output.get("data", {}) if kind.startswith("image/")]:
+                del output["data"][kind]
+    return re.sub(r"data:[\w/+;-]+,[^\"']*", "", json.dumps(notebook))
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=name)
+def test_no_path_of_the_makers_machine_is_committed(script: Path) -> None:
+    for path in (script.with_suffix(".ipynb"), script):
+        text = visible(jupytext.read(path))
+        assert MACHINE.search(text) is None
+
+
+def test_every_page_of_the_contents_is_built_and_no_other(book: Path) -> None:
+    built = {p.relative_to(book).with_suffix("").as_posix() for p in book.glob("book/**/*.html")}
+    assert built == set(pages())
+
+
+@pytest.mark.parametrize("page", pages())
+def test_built_page_shows_no_error(book: Path, page: str) -> None:
+    html = (book / f"{page}.html").read_text(encoding="utf8")
+    soup = BeautifulSoup(html, "html.parser")
+    shown = soup.get_text()
+    assert "Traceback (most recent call last)" not in shown
+    assert not soup.select(".output.traceback, .system-message, .problematic")
+    assert not re.search(r"\{(prf:)?\w+\}`|:::\{|^\([\w:-]+\)=", shown, re.MULTILINE)
+
+
+@pytest.mark.parametrize("page", pages())
+def test_links_between_pages_lead_somewhere(book: Path, page: str) -> None:
+    path = book / f"{page}.html"
+    soup = BeautifulSoup(path.read_text(encoding="utf8"), "html.parser")
+    links = [str(a["href"]).partition("#")[0] for a in soup.select("a[href]")]
+    inner = {unquote(link) for link in links if link and not re.match(r"\w+:", link)}
+    assert inner
+    assert [link for link in inner if not (path.parent / link).exists()] == []
+
+
+def test_map_of_the_book_leads_to_every_written_part(book: Path) -> None:
+    soup = BeautifulSoup((book / "book/intro.html").read_text(encoding="utf8"), "html.parser")
+    linked = {str(link["href"]).split("/")[0] for link in soup.select(".book-map a")}
+    assert linked == {name(script).split("/")[0] for script in SCRIPTS}
+
+
+def test_first_page_opens_the_book(book: Path) -> None:
+    assert "book/intro.html" in (book / "index.html").read_text(encoding="utf8")
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Path:
+    """Return a small chapter's script, executed."""
+    script = tmp_path / "small.py"
+    script.write_text(SMALL + f"import sys\nprint('seen', {str(notebooks.ROOT / 'x')!r})\n")
+    assert notebooks.execute(script) == ""
+    return script
+
+
+def test_execution_is_seen_and_names_no_machine(small: Path) -> None:
+    assert notebooks.problem_of(small) == ""
+    assert nbformat.read(small.with_suffix(".ipynb"), 4).cells[1].outputs[0].text == "seen x\n"
+
+
+def test_two_executions_write_the_same_bytes(small: Path) -> None:
+    first = small.with_suffix(".ipynb").read_bytes()
+    notebooks.execute(small)
+    assert small.with_suffix(".ipynb").read_bytes() == first
+
+
+def test_a_failing_chapter_keeps_its_notebook(small: Path) -> None:
+    before = small.with_suffix(".ipynb").read_bytes()
+    small.write_text(SMALL + "1 / 0\n")
+    assert "ZeroDivisionError" in notebooks.execute(small)
+    assert small.with_suffix(".ipynb").read_bytes() == before
+    assert "differs" in notebooks.problem_of(small)
+
+
+def test_progress_bars_and_warnings_stay_off_the_page(small: Path) -> None:
+    small.write_text(SMALL + "import sys\nprint('noise', file=sys.stderr)\n'signal'\n")
+    assert notebooks.execute(small) == ""
+    outputs = nbformat.read(small.with_suffix(".ipynb"), 4).cells[1].outputs
+    assert [output.output_type for output in outputs] == ["execute_result"]
+
+
+def test_a_heavy_page_is_refused_with_its_heaviest_cell(small: Path) -> None:
+    small.write_text(SMALL + "print('x' * 700_000)\n")
+    assert re.search(r"allowed are 600 kB; heaviest: cell 1: 7\d\d kB", notebooks.execute(small))
+
+
+@pytest.mark.parametrize(
+    ("damage", "reason"),
+    [
+        (lambda book: book.cells[1].update(execution_count=7), "not executed"),
+        (lambda book: book.cells[1].update(source="print('other')"), "cell 1 differs"),
+        (lambda book: book.cells[0].metadata.update(tags=[]), "cell 0 differs"),
+        (lambda book: book.cells.pop(), "2 cells, the notebook 1"),
+        (lambda book: book.metadata.pop("companion"), "script changed"),
+    ],
+)
+def test_a_notebook_out_of_step_is_seen(small: Path, damage, reason: str) -> None:
+    path = small.with_suffix(".ipynb")
+    notebook = nbformat.read(path, 4)
+    damage(notebook)
+    nbformat.write(notebook, path)
+    assert reason in notebooks.problem_of(small)
+
+
+def test_a_script_without_notebook_is_seen(small: Path) -> None:
+    shutil.move(small.with_suffix(".ipynb"), small.with_suffix(".old"))
+    assert notebooks.problem_of(small) == "has no notebook yet"

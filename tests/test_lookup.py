@@ -1,0 +1,109 @@
+"""Look-up: the reader's folder, the cache, the network or none; each case in one sentence."""
+
+import gzip
+import socket
+import threading
+import time
+import tracemalloc
+from pathlib import Path
+
+import pytest
+from mirrors import good, write
+
+from companion.data import DataError, fetch, load, status
+from companion.data.originals import ARCHIVES, unpacked
+
+pytest_plugins = ["mirrors"]  # its fixtures: tiny, mirrors
+
+
+def test_without_network_one_warning_one_attempt_and_the_stand_in(tiny, mirrors, monkeypatch):
+    looked_up = []
+
+    def no_network(host, *args, **kwargs):
+        looked_up.append(host)
+        raise socket.gaierror(-3, "Temporary failure in name resolution")
+
+    mirrors(good)
+    monkeypatch.setattr(socket, "getaddrinfo", no_network)
+    with pytest.warns(UserWarning, match="mnist is drawn .* no connection") as said:
+        assert [load("mnist").source for _ in range(3)] == ["stand-in"] * 3
+    assert len(said) == 1 and "\n" not in str(said[0].message)
+    assert len(looked_up) == 1
+
+
+def test_a_name_server_that_never_answers_costs_seconds(tiny, mirrors, monkeypatch):
+    mirrors(good, good, good)
+    release = threading.Event()
+
+    def black_hole(*args, **kwargs):
+        release.wait(30)
+        raise socket.gaierror(-3, "Temporary failure in name resolution")
+
+    monkeypatch.setattr(socket, "getaddrinfo", black_hole)
+    begun = time.monotonic()
+    with pytest.warns(UserWarning, match="no answer"):
+        load("mnist")
+    release.set()
+    assert time.monotonic() - begun < 3  # PATIENCE is 1 s here, 6 s for readers
+
+
+def test_offline_asks_nobody(mirrors, monkeypatch):
+    (server,) = mirrors(good)
+    monkeypatch.setenv("COMPANION_OFFLINE", "1")
+    with pytest.warns(UserWarning, match="mnist is drawn .* COMPANION_OFFLINE is set") as said:
+        assert load("mnist").source == "stand-in"
+    assert len(said) == 1
+    with pytest.raises(DataError, match="COMPANION_OFFLINE"):
+        fetch("mnist")
+    assert server.asked == []
+
+
+def test_a_damaged_file_of_the_reader_is_named_and_not_used(mirrors, tiny, tmp_path, monkeypatch):
+    mirrors(good)
+    own = tmp_path / "own" / "MNIST" / "raw"
+    for part, content in zip(tiny.parts, tiny.contents, strict=True):
+        write(own / part.name, content)
+    flipped = bytearray(tiny.contents[0])
+    flipped[100] ^= 1
+    write(own / tiny.parts[0].name, flipped)
+    monkeypatch.setenv("COMPANION_DATA", str(tmp_path / "own"))
+    with pytest.warns(UserWarning, match=f"{own / tiny.parts[0].name} is not the original") as w:
+        data = load("mnist")
+    assert len(w) == 1 and data.source == "original"
+    assert data.train[0].numpy().tobytes() == tiny.contents[0][16:]
+
+
+def test_a_bomb_in_a_gz_file_does_not_fill_the_memory(tmp_path):
+    bomb = tmp_path / "train-labels-idx1-ubyte.gz"
+    bomb.write_bytes(gzip.compress(bytes(100_000_000), 1))
+    tracemalloc.start()
+    assert unpacked(bomb, ARCHIVES["mnist"].parts[1]) is None
+    assert tracemalloc.get_traced_memory()[1] < 5_000_000
+    tracemalloc.stop()
+
+
+def test_status_tells_where_the_originals_lie(monkeypatch, tmp_path, tiny):
+    assert [row["name"] for row in status()] == list(ARCHIVES)
+    assert all("not here: a download" in row["found"] for row in status())
+    monkeypatch.setenv("COMPANION_OFFLINE", "1")
+    assert all("not here: a stand-in" in row["found"] for row in status())
+    for part, content in zip(tiny.parts, tiny.contents, strict=True):
+        write(tmp_path / "cache" / "MNIST" / "raw" / f"{part.name}.gz", gzip.compress(content))
+    row = status()[1]
+    assert (row["found"], row["bytes"]) == ("cache", sum(map(len, tiny.contents)))
+    write(tmp_path / "own" / "MNIST" / "raw" / "t10k-labels-idx1-ubyte", b"not these")
+    monkeypatch.setenv("COMPANION_DATA", str(tmp_path / "own"))
+    assert status()[1]["found"] == "cache"
+    assert [Path(path).name for path in status()[1]["damaged"]] == ["t10k-labels-idx1-ubyte"]
+
+
+@pytest.mark.parametrize("layout", ["MNIST/raw/{}", "MNIST/raw/{}.gz", "MNIST/{}", "MNIST/{}.gz"])
+def test_the_readers_own_folder_may_be_packed_or_not(layout, monkeypatch, tmp_path, tiny):
+    for part, content in zip(tiny.parts, tiny.contents, strict=True):
+        packed = gzip.compress(content) if layout.endswith("gz") else content
+        write(tmp_path / layout.format(part.name), packed)
+    monkeypatch.setenv("COMPANION_DATA", str(tmp_path))
+    data = load("mnist")
+    assert data.source == "original"
+    assert data.train[0].numpy().tobytes() == tiny.contents[0][16:]
+    assert data.test[1].tolist() == list(tiny.contents[3][8:])
