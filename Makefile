@@ -55,7 +55,8 @@ notebooks: .venv/.ready
 	.venv/bin/python book/_tools/colab.py _build/html
 
 bench: .venv/.ready
-	.venv/bin/python bench/run.py
+	.venv/bin/python $(PIP) "pythae>=0.1.2"
+	.venv/bin/python tests/bench/run.py
 
 lab: .venv/.ready
 	.venv/bin/jupyter lab --notebook-dir book

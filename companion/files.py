@@ -4,8 +4,9 @@ import hashlib
 import json
 import os
 import tempfile
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ def write_atomically(path: Path) -> Iterator[Path]:
     before the end leaves the file that was there byte for byte.
     """
     draft = None
+    sweep(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
@@ -47,6 +49,14 @@ def write_atomically(path: Path) -> Iterator[Path]:
     finally:
         if draft is not None:
             draft.unlink(missing_ok=True)
+
+
+def sweep(path: Path) -> None:
+    """Delete the drafts of `path` that killed processes left an hour ago or earlier."""
+    for draft in path.parent.glob(f".{path.name}-*"):
+        with suppress(OSError):
+            if time.time() - draft.stat().st_mtime > 3600:
+                draft.unlink()
 
 
 def check_writable(folder: Path) -> None:

@@ -173,6 +173,12 @@ def test_a_true_bound_passes_and_its_reverse_is_a_wrong_version() -> None:
         check("thm-test").at_most(2 * X, X**2 + 1, wrong=noise)
 
 
+def test_unsigned_bytes_do_not_wrap_around() -> None:
+    x = torch.arange(10, dtype=torch.uint8)
+    wrong = {"reversed": (x + 1, x), "even less": (x + 2, x)}
+    assert check("thm-test").at_most(x, x + 1, wrong=wrong).rejected["reversed"].error == 1
+
+
 def test_a_bound_violated_once_is_refused() -> None:
     larger = X**2 + 1
     larger[7, 0] = 2 * X[7, 0] - 1e-6

@@ -135,6 +135,8 @@ def test_a_gated_solution_is_folded_cell_by_cell(plain: Plain) -> None:
     opened = plain.cell("```{solution-start} ex-a\n:class: dropdown\n```\ntext")
     assert opened.startswith("<details>") and opened.endswith("text\n\n</details>")
     assert plain.cell("```{solution-end}\n```\nafter") == "after"
+    both = plain.cell("```{solution-end}\n```\n```{solution-start} ex-a\n```\ntext")
+    assert both.startswith("<details>") and both.count("</details>") == 1
 
 
 @pytest.mark.parametrize(

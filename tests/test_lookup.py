@@ -56,6 +56,8 @@ def test_offline_asks_nobody(mirrors, monkeypatch):
     with pytest.raises(DataError, match="COMPANION_OFFLINE"):
         fetch("mnist")
     assert server.asked == []
+    monkeypatch.delenv("COMPANION_OFFLINE")  # the reader finds a network: no new process needed
+    assert load("mnist").source == "original"
 
 
 def test_a_damaged_file_of_the_reader_is_named_and_not_used(mirrors, tiny, tmp_path, monkeypatch):

@@ -20,7 +20,7 @@ def mlp(inputs: int, outputs: int, width: int = 32) -> nn.Sequential:
 
 
 def energy_distance(a: Tensor, b: Tensor) -> float:
-    """Zero only if the two distributions agree (Székely): E|x - y| - E|x - x'| / 2 - E|y - y'| / 2."""
+    """E|x - y| - E|x - x'| / 2 - E|y - y'| / 2: 0 only where two distributions agree (Székely)."""
     within = sum(torch.cdist(x, x).sum() / (len(x) * (len(x) - 1)) for x in (a, b))
     return (torch.cdist(a, b).mean() - within / 2).item()
 
@@ -38,9 +38,9 @@ def spread(model: nn.Module, data: Dataset) -> dict[str, Estimate]:
     return {"spread": Estimate(found, 0.0, 100)}
 
 
-def denoiser(ema: float = 0.0, clip: float = 1e9, points: int = 256) -> Recipe:
+def denoiser(ema: float = 0.0, clip: float = 1e9, points: int = 256, width: int = 32) -> Recipe:
     """Train one player."""
-    model = mlp(2, 2)
+    model = mlp(2, 2, width)
     players = {"denoiser": Player(model, denoising)}
     data = partial(eight_gaussians, points)
     return Recipe(model, players, data, 64, precision="no", ema=ema, clip=clip, watch=spread)

@@ -6,14 +6,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import blocks
 import citations
 import formulas
+from blocks import Directive
 from places import ROOT, Place, Places, Repository, Unknown
 
-FENCE = re.compile(
-    r"^\s*(?P<fence>:{3,}|`{3,})(?:\{(?P<name>[\w:-]+)\}\s*(?P<title>.*))?(?P<x>.*)$"
-)
-OPTION = re.compile(r"^:(?P<key>[\w-]+):\s*(?P<value>.*)$")
 ROLE = re.compile(r"\{(?P<name>[a-z][\w:]*)\}`(?P<text>[^`]+)`")
 LINK = re.compile(r"(?<!!)\[(?P<text>[^\]\[]*)\]\((?P<target>[^)\s]+)\)")
 ENVIRONMENT = re.compile(r"^\\begin\{(\w+\*?)\}")
@@ -21,16 +19,6 @@ MATH = re.compile(r"(?<!\\)\$[^$]+\$")
 LABEL = re.compile(r"^\((?P<label>[^)\s]+)\)=\s*$")
 BOXES = ["note", "tip", "hint", "important", "warning", "caution", "danger", "seealso"]
 CODE = re.compile(r"(?<!\})(?<!`)(`+)(?!`)(.+?)(?<!`)\1(?!`)")
-
-
-@dataclass
-class Directive:
-    """One directive of a cell: its name, the text on its line, its options, its lines."""
-
-    name: str
-    title: str
-    options: dict[str, str]
-    lines: list[str]
 
 
 @dataclass
@@ -46,10 +34,7 @@ class Plain:
     def cell(self, source: str) -> str:
         """Return a Markdown cell without any directive, role or label."""
         text = self._blocks(source.splitlines())
-        opened, closed = text.count("<details>"), text.count("</details>")
-        if opened < closed:
-            text = text.replace("</details>", "", closed - opened)
-        text += "\n\n</details>" * (opened - closed)
+        text = blocks.balance(text)
         return re.sub(r"\n{3,}", "\n\n", text).strip()
 
     def _blocks(self, lines: list[str]) -> str:
@@ -57,17 +42,17 @@ class Plain:
         rest = list(lines)
         while rest:
             line = rest.pop(0)
-            fence = FENCE.match(line)
+            fence = blocks.FENCE.match(line)
             if fence and fence["fence"]:
-                body = _take_until(rest, fence["fence"])
+                body = blocks.take_until(rest, fence["fence"])
                 if fence["name"]:
-                    done += ["", self._directive(_parse(fence, body)), ""]
+                    done += ["", self._directive(blocks.parse(fence, body)), ""]
                 else:
                     done += [line, *body, fence["fence"]]
             elif line.strip() == "$$" or (line.startswith("$$") and line.count("$$") == 1):
-                done.append(self._display([line, *_take_display(rest, "$$")]))
+                done.append(self._display([line, *blocks.take_display(rest, "$$")]))
             elif match := ENVIRONMENT.match(line):
-                body = _take_display(rest, f"\\end{{{match[1]}}}")
+                body = blocks.take_display(rest, f"\\end{{{match[1]}}}")
                 done.append(self._formula("\n".join([line, *body]), ""))
             else:
                 done.append(self._line(line))
@@ -77,7 +62,7 @@ class Plain:
         if line.startswith(("% ", "+++")):
             return ""
         if match := LABEL.match(line):
-            return _anchor(match["label"]) + "\n"
+            return blocks.anchor(match["label"]) + "\n"
         if line.startswith("$$"):
             return self._display([line])
         return self.inline(line)
@@ -90,7 +75,7 @@ class Plain:
 
     def _formula(self, formula: str, label: str) -> str:
         tag = f" \\tag{{{self.places[label].text.strip('()')}}}" if label else ""
-        head = _anchor(f"equation-{label}") + "\n\n" if label else ""
+        head = blocks.anchor(f"equation-{label}") + "\n\n" if label else ""
         return f"{head}$$\n{formulas.expand_all(formula.strip(), self.repository.macros)}{tag}\n$$"
 
     def inline(self, text: str) -> str:
@@ -119,7 +104,7 @@ class Plain:
             return self._glue(text)
         if name == "math":
             return f"${text}$"
-        shown, target = _split_target(text)
+        shown, target = blocks.split_target(text)
         if name == "doc":
             page = posixpath.normpath(posixpath.join(posixpath.dirname(self.page), target))
             return f"[{shown or self._title(page)}]({self.repository.page(page)})"
@@ -185,7 +170,7 @@ class Plain:
         label = given.options.get("label", "")
         number = self.places[label].text
         title = f" ({self.inline(given.title)})" if given.title else ""
-        return f"{_anchor(label)}\n\n**{number}{title}.** {body}"
+        return f"{blocks.anchor(label)}\n\n**{number}{title}.** {body}"
 
     def _box(self, given: Directive) -> str:
         title = self.inline(given.title) if given.title else given.name.capitalize()
@@ -196,7 +181,7 @@ class Plain:
         label = given.options["label"]
         title = f" ({self.inline(given.title)})" if given.title else ""
         body = self._blocks(given.lines)
-        return f"{_anchor(label)}\n\n**{self.places[label].text}{title}**\n\n{body}"
+        return f"{blocks.anchor(label)}\n\n**{self.places[label].text}{title}**\n\n{body}"
 
     def _solution(self, given: Directive) -> str:
         exercise = self.places[given.title.strip()].text
@@ -213,46 +198,12 @@ class Plain:
     def caption(self, label: str, lines: list[str]) -> str:
         """Return a figure's caption, with its number if it has a label."""
         number = f"**{self.places[label].text}.** " if label else ""
-        return (_anchor(label) + "\n\n" if label else "") + number + self._blocks(lines).strip()
+        return (
+            (blocks.anchor(label) + "\n\n" if label else "") + number + self._blocks(lines).strip()
+        )
 
     def _include(self, given: Directive) -> str:
         path = ROOT / posixpath.dirname(self.page) / given.title
         lines = Path(path).read_text(encoding="utf8").splitlines()
         first, _, last = given.options.get("lines", f"1-{len(lines)}").partition("-")
         return "\n".join(["```python", *lines[int(first) - 1 : int(last or first)], "```"])
-
-
-def _parse(fence: re.Match[str], body: list[str]) -> Directive:
-    options = {}
-    while body and (match := OPTION.match(body[0].strip())):
-        options[match["key"]] = match["value"].strip()
-        body = body[1:]
-    return Directive(fence["name"], (fence["title"] or "").strip(), options, body)
-
-
-def _take_until(rest: list[str], fence: str) -> list[str]:
-    body = []
-    while rest:
-        line = rest.pop(0)
-        if line.strip().startswith(fence) and not line.strip().strip(fence[0]):
-            return body
-        body.append(line)
-    raise Unknown(f"a block that opens with {fence} is never closed")
-
-
-def _take_display(rest: list[str], end: str) -> list[str]:
-    body = []
-    while rest:
-        body.append(rest.pop(0))
-        if end in body[-1]:
-            return body
-    raise Unknown(f"a formula that should end with {end} is never closed")
-
-
-def _split_target(text: str) -> tuple[str, str]:
-    match = re.match(r"(?P<shown>.+?)\s*<(?P<target>[^>]+)>$", text)
-    return (match["shown"], match["target"]) if match else ("", text.strip())
-
-
-def _anchor(label: str) -> str:
-    return f'<a id="{label}" name="{label}"></a>'

@@ -29,6 +29,8 @@ def cell(entry: Any, factor: float = 1.0) -> str:
     """Write one entry: text as it is, numbers rounded, an estimate with its error."""
     if entry is None:
         return NOTHING
+    if isinstance(entry, Mapping):  # an estimate, as a run's record keeps it
+        return with_error(factor * entry["value"], factor * entry["error"])
     if hasattr(entry, "value") and hasattr(entry, "error"):
         return with_error(factor * entry.value, factor * entry.error)
     if isinstance(entry, bool | str):

@@ -1,0 +1,49 @@
+"""Train in one of several processes and leave its weights; launched by test_processes.py.
+
+usage: accelerate launch ... ranks.py FOLDER
+"""
+
+import os
+import sys
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from toys import mlp, wgan
+
+from companion.data.worlds import eight_gaussians
+from companion.files import save_tensors
+from companion.players import Batch, Player, Recipe, Terms
+from companion.train import train
+
+
+def smooth(model: Any, batch: Batch, step: int) -> Terms:
+    """Fit labels under a gradient penalty at the data; no random number is drawn."""
+    x, label = batch[0].clone().requires_grad_(), batch[1]
+    y = model(x).squeeze(1)
+    (slope,) = torch.autograd.grad(y.sum(), x, create_graph=True)
+    error, penalty = (y - label).square().mean(), slope.square().sum(1).mean()
+    return {"loss": error + penalty, "error": error, "penalty": penalty}
+
+
+def penalised(batch: int = 64) -> Recipe:
+    """Train one player whose loss is a plain mean over the batch, by plain descent."""
+    model = mlp(2, 1)
+    player = Player(model, smooth, partial(torch.optim.SGD, lr=0.05))
+    data = partial(eight_gaussians, 512)
+    return Recipe(model, {"one": player}, data, batch, precision="no", ema=0.5)
+
+
+def weights(run: Any) -> dict[str, Tensor]:
+    """The answer of a run in this process."""
+    return {name: value for name, value in run.model.state_dict().items()}
+
+
+if __name__ == "__main__":
+    rank = os.environ["RANK"]
+    for run in (train(penalised, 2, batch=32), train(wgan, 1), train(wgan, 2)):
+        name = f"{run.config['experiment']}-{run.epochs}-{rank}.safetensors"
+        loss = next(value for key, value in run.history[-1].items() if key.endswith("/loss"))
+        save_tensors(Path(sys.argv[1]) / name, weights(run), loss=loss)
