@@ -20,6 +20,7 @@ from companion import __version__
 from companion.files import RunError, load_tensors, save_tensors, write_atomically, write_json
 from companion.maths import nearest
 
+KEYS = ("name", "experiment", "choices", "seed", "subset", "data", "epochs", "complete")
 PUBLISHED = Path(__file__).parent / "published"
 
 
@@ -80,6 +81,8 @@ def read(folder: Path) -> Run:
     """Read a run's record, without its weights. Raises RunError if it is not whole."""
     try:
         config = json.loads((folder / "config.json").read_text())
+        if missing := [key for key in KEYS if key not in config]:
+            raise KeyError(*missing)
         metrics = json.loads((folder / "metrics.json").read_text())
         rows = (folder / "history.jsonl").read_text().splitlines()
         return Run(config["name"], folder, config, [json.loads(row) for row in rows], metrics)

@@ -1,6 +1,6 @@
 """Train in one of several processes and leave its weights; launched by test_processes.py.
 
-usage: accelerate launch ... ranks.py FOLDER
+usage: torchrun --nproc_per_node 2 ranks.py FOLDER
 """
 
 import os

@@ -9,7 +9,18 @@ import time
 from pathlib import Path
 
 import pytest
-from mirrors import BAD, files, good, html, send, stalled, write
+from mirrors import (
+    BAD,
+    crawling,
+    files,
+    forbidden,
+    good,
+    html,
+    send,
+    silent,
+    stalled,
+    write,
+)
 
 from companion.data import DataError, fetch, load
 from companion.data.originals import ARCHIVES
@@ -26,6 +37,22 @@ def test_a_bad_mirror_leaves_nothing_and_one_sentence(bad, mirrors, tmp_path):
         fetch("mnist")
     assert time.monotonic() - begun < 5
     assert files(tmp_path / "cache/MNIST/raw") == {}
+
+
+@pytest.mark.parametrize(
+    ("bad", "why"),
+    [
+        (forbidden, "status 403"),
+        (html, "wrong checksum"),
+        (silent, "no answer|too slow"),
+        (stalled, "no connection"),
+        (crawling, "too slow"),
+    ],
+)
+def test_the_sentence_says_why_a_mirror_was_given_up(bad, why, mirrors):
+    mirrors(bad)
+    with pytest.raises(DataError, match=why):
+        fetch("mnist")
 
 
 @pytest.mark.parametrize("bad", BAD)

@@ -84,8 +84,10 @@ def test_a_gradient_that_is_no_number_never_reaches_the_state():
     """The loss of the epoch's last update is finite, and nothing judges the weights after it."""
 
     def poison(model: Any, terms: Terms, now: int) -> Terms:
-        root = (0 * model[0].weight.sum()).sqrt()  # 0, of slope 0 / 0
-        return terms | {"loss": terms["loss"] + root * (now == 2 * STEPS - 1)}
+        if now < 2 * STEPS - 1:
+            return terms
+        root = (0 * model[0].weight.sum()).sqrt()  # it is 0, of slope 0 / 0
+        return terms | {"loss": terms["loss"] + root}
 
     kept = state(train(untouched, 1))
     with pytest.raises(Diverged, match=r"weight is no longer finite after epoch 2; .* epoch 1 is"):

@@ -3,10 +3,11 @@
 import re
 from functools import cache
 
-from places import ROOT, Unknown
 from pybtex.backends.markdown import Backend
 from pybtex.database import BibliographyData, Entry, parse_file
 from pybtex.style.formatting.plain import Style
+
+from places import ROOT, Unknown
 
 
 @cache

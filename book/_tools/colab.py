@@ -13,6 +13,7 @@ from pathlib import Path
 import nbformat
 from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+
 from notebooks import BOOK, KERNEL, LANGUAGE, ROOT, name_cells, scripts, write
 from places import Places, Repository, Unknown
 from plain import Plain

@@ -32,7 +32,7 @@ def array(values: Any) -> np.ndarray:
 def worst_miss(error: np.ndarray, allowed: np.ndarray) -> Miss:
     """Return the error that is the largest multiple of what is allowed at its place."""
     with np.errstate(divide="ignore", invalid="ignore"):
-        ratio = np.where(error == 0, 0.0, np.nan_to_num(error / allowed, nan=np.inf))
+        ratio = np.where(error > 0, error / allowed, 0.0)
     at = np.unravel_index(np.argmax(ratio), ratio.shape)
     return Miss(float(error[at]), float(allowed[at]), tuple(map(int, at)))
 

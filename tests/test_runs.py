@@ -1,0 +1,206 @@
+"""The record of a run: its name, its question, its published form."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+from toys import denoiser, spread
+
+from companion import runs as runs_module
+from companion.data import Dataset
+from companion.files import RunError, load_tensors
+from companion.metrics import Estimate
+from companion.players import Recipe
+from companion.runs import all_runs, ask, begin, find_published, publish, read
+from companion.train import train
+
+ABOUT = {"name": "toy", "split": "all", "source": "exact", "sha256": "0" * 64}
+
+
+@pytest.fixture(autouse=True)
+def published(monkeypatch, tmp_path) -> Path:
+    """New, empty folders of runs, here and published."""
+    monkeypatch.setenv("COMPANION_RUNS", str(tmp_path / "runs"))
+    monkeypatch.setattr(all_runs, "__defaults__", (tmp_path / "published",))
+    monkeypatch.setattr(publish, "__defaults__", (tmp_path / "published",))
+    return tmp_path / "published"
+
+
+def toy(latent: int = 2, beta: float = 1.0, likelihood: str = "bernoulli", deep: bool = False):
+    """An experiment that is asked for and never made."""
+    raise AssertionError("a question needs no recipe")
+
+
+def question(seed: int = 0, subset: int = 0, **choices: Any) -> dict[str, Any]:
+    return ask(toy, seed, subset, choices)
+
+
+def test_a_question_writes_out_every_default():
+    assert question()["choices"] == dict(latent=2, beta=1.0, likelihood="bernoulli", deep=False)
+    assert question(beta=4)["choices"] == question(beta=4.0)["choices"]
+
+
+@pytest.mark.parametrize(
+    ("choices", "sentence"),
+    [
+        ({"latnet": 3}, "toy has no choice 'latnet' (did you mean 'latent'? known: beta, deep,"),
+        ({"xyz": 3}, "toy has no choice 'xyz' (known: beta, deep, latent, likelihood)"),
+        ({"latent": 2.5}, "latent must be int, as 2 is, got 2.5"),
+        ({"latent": True}, "latent must be int, as 2 is, got True"),
+        ({"latent": "2"}, "latent must be int, as 2 is, got '2'"),
+        ({"beta": "4"}, "beta must be float, as 1.0 is, got '4'"),
+        ({"beta": True}, "beta must be float, as 1.0 is, got True"),
+        ({"likelihood": 1}, "likelihood must be str, as 'bernoulli' is, got 1"),
+        ({"deep": 1}, "deep must be bool, as False is, got 1"),
+    ],
+)
+def test_a_choice_that_cannot_be_is_one_sentence(choices, sentence):
+    with pytest.raises(TypeError) as caught:
+        question(**choices)
+    assert str(caught.value).startswith(sentence) and "\n" not in str(caught.value)
+
+
+def test_a_name_is_stable_and_tells_what_differs_from_the_defaults():
+    """These names are on disks and in the book: a change of them loses every run."""
+    assert begin(question(), ABOUT, 1).name == "toy-seed0-d22677fd"
+    named = begin(question(3, latent=8, likelihood="a b/c"), ABOUT, 1).name
+    assert named == "toy-latent8-likelihooda_b_c-seed3-STABLE"
+
+
+@pytest.mark.parametrize(
+    ("other", "about"),
+    [
+        (question(1), ABOUT),
+        (question(subset=5), ABOUT),
+        (question(latent=3), ABOUT),
+        (question(), {**ABOUT, "source": "stand-in"}),
+        (question(), {**ABOUT, "sha256": "1" * 64}),
+        (question(), {**ABOUT, "split": "80/20"}),
+    ],
+)
+def test_another_question_has_another_folder(other, about):
+    assert begin(other, about, 1).folder != begin(question(), ABOUT, 1).folder
+    assert begin(question(), ABOUT, 2).folder != begin(question(), ABOUT, 1).folder
+
+
+def answered(choices: dict[str, Any], published: Path, seed: int = 0) -> None:
+    """Publish a record without weights."""
+    folder = published / f"toy-{len(list(published.glob('*')))}"
+    folder.mkdir(parents=True)
+    config = {"name": folder.name, "experiment": "toy", "choices": choices, "seed": seed}
+    config |= {"subset": 0, "data": ABOUT, "epochs": 1, "complete": True}
+    for name, content in {"config.json": json.dumps(config), "metrics.json": "{}"}.items():
+        (folder / name).write_text(content)
+    (folder / "history.jsonl").write_text("")
+
+
+def test_a_question_finds_its_own_answer(published):
+    answered({"latent": 3, "beta": 1.0}, published)
+    answered({"latent": 2, "beta": 1.0}, published, seed=1)
+    answered({"latent": 2, "beta": 1.0}, published)  # it knew of no likelihood, and was not deep
+    assert find_published(question()).name == "toy-2"
+    assert find_published(question(1)).name == "toy-1"
+    assert find_published(question(latent=3)).name == "toy-0"
+
+
+def test_a_choice_never_published_lists_the_published_ones(published):
+    with pytest.raises(RunError, match=r"^toy with seed 0 was never published: .* of: none yet$"):
+        find_published(question())
+    answered({"latent": 3}, published)
+    answered({"latent": 4}, published)
+    for asked in (question(), question(latent=3, deep=True), question(5, latent=3)):
+        with pytest.raises(RunError, match=r"never published: train it .* of: toy-0; toy-1$"):
+            find_published(asked)
+
+
+def recipe_of(width: int = 32) -> Recipe:
+    """The experiment `denoiser` with large weights, one too large for half precision."""
+    recipe = denoiser(width=width)
+    recipe.model.register_buffer("large", torch.tensor([1.0, 7e4]))
+    recipe.model.register_buffer("count", torch.tensor(2**40 + 1))
+    return recipe
+
+
+def test_a_published_run_answers_to_half_precision_without_any_data(published, monkeypatch):
+    run = train(recipe_of, 2)
+    record = publish(run)
+    assert sorted(p.name for p in record.folder.iterdir()) == [
+        "config.json", "history.jsonl", "metrics.json", "weights.safetensors",
+    ]  # fmt: skip
+    weights, _ = load_tensors(record.weights)
+    assert weights["0.weight"].dtype == torch.float16
+
+    def recipe_without_data(width: int = 32) -> Recipe:
+        return replace(recipe_of(width), data=lambda: pytest.fail("a recalled run needs no data"))
+
+    recipe_without_data.__name__ = "recipe_of"
+    recalled = train(recipe_without_data)
+    x = torch.randn(50, 2)
+    torch.testing.assert_close(recalled.model(x), run.model(x), rtol=5e-3, atol=2e-3)  # 11 bits
+    assert not torch.equal(recalled.model(x), run.model(x))
+    assert torch.equal(recalled.model.large, run.model.large)
+    assert torch.equal(recalled.model.count, run.model.count)
+    assert recalled.config == run.config and recalled.history == run.history
+    assert not recalled.model.training
+
+
+def test_an_interrupted_run_is_not_published(monkeypatch, published):
+    def interrupt(model: nn.Module, data: Dataset) -> dict[str, Estimate]:
+        raise KeyboardInterrupt
+
+    def stopped() -> Recipe:
+        return replace(denoiser(), measure=interrupt)
+
+    run = train(stopped, 1)
+    with pytest.raises(RunError, match="not complete"):
+        publish(run)
+    assert not published.exists()
+
+
+def test_the_final_metrics_keep_their_errors(published):
+    def measured() -> Recipe:
+        return replace(
+            denoiser(), measure=lambda model, data: {"two": Estimate(2, 0.5, 9, "nats")}
+        )
+
+    run = train(measured, 1)
+    assert run.metrics["two"] == {"value": 2, "error": 0.5, "n": 9, "unit": "nats"}
+    assert run.metrics["spread"]["value"] == pytest.approx(run.history[-1]["test/spread"])
+    assert read(run.folder).metrics == run.metrics
+
+
+def test_a_record_tells_how_it_was_made():
+    run = train(denoiser, 1, subset=128)
+    assert run.config["data"]["name"] == "eight-gaussians" and run.source == "exact"
+    assert run.config["data"]["sha256"] == denoiser().data().sha256
+    assert {"torch", "companion", "accelerate"} <= run.config["versions"].keys()
+    assert {"commit", "hardware", "wall_seconds", "precision"} <= run.config.keys()
+    assert (run.config["subset"], run.config["seed"], run.epochs) == (128, 0, 1)
+    assert spread(run.model, denoiser().data())["spread"].n == 100
+
+
+def test_runs_are_listed_by_name_and_length():
+    for epochs in (10, 2):
+        train(denoiser, epochs)
+    assert [run.epochs for run in all_runs(runs_module.local_runs())] == [2, 10]
+
+
+@pytest.mark.parametrize("file", ["config.json", "metrics.json", "history.jsonl"])
+@pytest.mark.parametrize("content", [b"{", b"\xe9", b'["name"]', None])
+def test_a_damaged_record_is_one_sentence(file, content):
+    run = train(denoiser, 1)
+    if content is None:
+        (run.folder / file).unlink()
+    else:
+        (run.folder / file).write_bytes(content)
+    if content is None and file == "config.json":
+        assert not begin(ask(denoiser, 0, 0, {}), run.config["data"], 1).complete
+        return
+    with pytest.raises(RunError, match="holds no whole run"):
+        read(run.folder)
+    with pytest.raises(RunError, match="holds no whole run"):
+        train(denoiser, 1)
