@@ -52,7 +52,7 @@ def continuous_bernoulli_mean(logits: Tensor) -> Tensor:
     small = logits.abs() < 1e-2
     safe = torch.where(small, torch.ones_like(logits), logits)
     exact = 0.5 + 0.5 / torch.tanh(safe / 2) - 1 / safe
-    return torch.where(small, 0.5 + logits / 12, exact)
+    return torch.where(small, 0.5 + logits / 12 - logits**3 / 720, exact)
 
 
 def bernoulli_log_prob(logits: Tensor, x: Tensor) -> Tensor:

@@ -83,9 +83,10 @@ def read(folder: Path) -> Run:
         config = json.loads((folder / "config.json").read_text())
         if missing := [key for key in KEYS if key not in config]:
             raise KeyError(*missing)
-        metrics = json.loads((folder / "metrics.json").read_text())
+        metrics = dict(json.loads((folder / "metrics.json").read_text()))
         rows = (folder / "history.jsonl").read_text().splitlines()
-        return Run(config["name"], folder, config, [json.loads(row) for row in rows], metrics)
+        history = [dict(json.loads(row)) for row in rows]
+        return Run(config["name"], folder, config, history, metrics)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise RunError(f"{folder} holds no whole run ({type(error).__name__})") from error
 

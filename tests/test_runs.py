@@ -68,7 +68,7 @@ def test_a_name_is_stable_and_tells_what_differs_from_the_defaults():
     """These names are on disks and in the book: a change of them loses every run."""
     assert begin(question(), ABOUT, 1).name == "toy-seed0-d22677fd"
     named = begin(question(3, latent=8, likelihood="a b/c"), ABOUT, 1).name
-    assert named == "toy-latent8-likelihooda_b_c-seed3-STABLE"
+    assert named == "toy-latent8-likelihooda_b_c-seed3-f86b4170"
 
 
 @pytest.mark.parametrize(

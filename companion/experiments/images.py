@@ -159,7 +159,7 @@ def autoencoder(
     return Recipe(model, {"ae": player}, source, watch=watch, measure=of_code)
 
 
-def classifier(data: str = "fashion-mnist", split: str = "official", horizon: int = 15) -> Recipe:
+def classifier(data: str = "fashion-mnist", split: str = "official", horizon: int = 25) -> Recipe:
     """Train the encoder of `vae` as a plain classifier: 32 features, then a linear layer."""
     model = Classifier(image_encoder(32), 32)
     player = Player(fast(model), cross_entropy, ADAM, cosine(horizon, 0.2, 0.01))
