@@ -1,13 +1,12 @@
 """The command line: python -m companion train | run | runs | data | publish."""
 
+# Each command imports what it needs, so that --help does not wait for torch.
 import argparse
 import inspect
 import os
 import sys
 from pathlib import Path
 from typing import Any
-
-from companion.maths import nearest
 
 LESSON = """\
 examples:
@@ -31,6 +30,8 @@ def parse_value(name: str, text: str, example: Any) -> Any:
 
 def parse_choices(pairs: list[str], experiment: Any) -> dict[str, Any]:
     """Turn name=value words into the experiment's arguments."""
+    from companion.maths import nearest
+
     known = {k: p.default for k, p in inspect.signature(experiment).parameters.items()}
     found = {}
     for pair in pairs:
@@ -47,6 +48,7 @@ def parse_choices(pairs: list[str], experiment: Any) -> dict[str, Any]:
 def train_command(args: argparse.Namespace) -> None:
     """Train an experiment and print its final numbers."""
     from companion.experiments import EXPERIMENTS
+    from companion.maths import nearest
     from companion.train import train
 
     if args.experiment not in EXPERIMENTS:
@@ -96,6 +98,7 @@ def data_command(args: argparse.Namespace) -> None:
 
 def publish_command(args: argparse.Namespace) -> None:
     """Copy the light part of a finished run to the published ones."""
+    from companion.maths import nearest
     from companion.runs import all_runs, local_runs, publish
 
     found = {run.name: run for run in all_runs(local_runs())}  # the longest of each comes last

@@ -19,6 +19,8 @@ def nearest(name: object, known: Iterable[object]) -> str:
 
 def log_mean_exp(x: Tensor, dim: int = 0) -> Tensor:
     """Average exp(x) along `dim` in log-space, so that e^-1000 does not become 0."""
+    if x.shape[dim] == 0:
+        raise ValueError(f"needs a value along dimension {dim}, got shape {tuple(x.shape)}")
     return torch.logsumexp(x, dim) - math.log(x.shape[dim])
 
 
@@ -67,6 +69,8 @@ def cosine(horizon: float, warmup: float = 0.0, floor: float = 0.0) -> Callable[
     """
     if horizon <= 0:
         raise ValueError(f"the schedule's horizon must be above 0 epochs, got {horizon}")
+    if warmup < 0 or not 0 <= floor <= 1:
+        raise ValueError(f"needs warmup >= 0 and floor in [0, 1], got {warmup} and {floor}")
 
     def factor(epoch: float) -> float:
         if epoch < warmup:

@@ -55,6 +55,8 @@ class Player:
     def __post_init__(self) -> None:
         if self.updates < 1:
             raise ValueError(f"a player's updates must be at least 1, got {self.updates}")
+        if next(self.moves.parameters(), None) is None:
+            raise ValueError(f"a player must move some parameters, got {self.moves}")
 
 
 @dataclass(frozen=True)

@@ -228,12 +228,13 @@ def train(
     Diverged if a loss term is no longer finite.
     """
     for name, value in {"epochs": epochs, "seed": seed, "subset": subset}.items():
-        if not isinstance(value, int) or value < 0:
+        if not isinstance(value, int) or isinstance(value, bool) or value < 0:
             raise ValueError(f"{name} must be a whole number, 0 or above, got {value!r}")
     question = ask(experiment, seed, subset, choices)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        recipe = experiment(**choices)
+        if not isinstance(recipe := experiment(**choices), Recipe):
+            raise TypeError(f"an experiment must return a Recipe, got {recipe!r}")
         if epochs == 0:
             return recall(find_published(question), recipe.model)
         data, about = begin_data(recipe, subset)

@@ -36,6 +36,10 @@ class LinearVAE(VAE):
             mean, std = 0.9 * mean + 0.1, 1.2 * std
         return Independent(Normal(mean, std), 1)
 
+    def code(self, x: Tensor) -> Tensor:
+        """Mean of q."""
+        return self.encode(x).mean
+
     def decode(self, z: Tensor) -> Gaussian:
         """p(x | z)."""
         log_scale = torch.tensor(self.scale, dtype=torch.float64).log()

@@ -44,7 +44,7 @@ def table() -> Explorable:
 def facts(html: str) -> dict[str, Any]:
     """What the page's script knows, and the sheet that it cuts."""
     told = re.search(r"const facts = (\{.*?\}), sheet", html)
-    uri = re.search(r'src="data:image/png;base64,([^"]+)"', html)
+    uri = re.search(r'src="data:image/webp;base64,([^"]+)"', html)
     assert told and uri
     sheet = Image.open(io.BytesIO(base64.b64decode(uri[1]))).convert("RGB")
     return {**json.loads(told[1]), "sheet": np.asarray(sheet, dtype=float)}
@@ -149,7 +149,7 @@ def test_the_live_widget_shows_the_chosen_frame() -> None:
     pytest.importorskip("ipywidgets")
     picture, first, second = table().widget().children
     first.value, second.value = 2, 1
-    shown = np.asarray(Image.open(io.BytesIO(picture.value)), dtype=float)
+    shown = np.asarray(Image.open(io.BytesIO(picture.value)).convert("L"), dtype=float)
     frame = np.random.default_rng(0).random((3, 4, 8, 8))[2, 1]
     zoom = shown.shape[0] // 8
     assert np.abs(shown[::zoom, ::zoom] - 255 * frame).max() <= STEP

@@ -31,8 +31,8 @@ from companion.figures.tables import with_error
 STEP = 255 / (SHADES - 1) / 2 + 1  # the worst error of a quantised grey, and of rounding
 
 
-def opened(png: bytes) -> NDArray[np.float64]:
-    return np.asarray(Image.open(io.BytesIO(png)).convert("RGB"), dtype=float)
+def opened(packed: bytes) -> NDArray[np.float64]:
+    return np.asarray(Image.open(io.BytesIO(packed)).convert("RGB"), dtype=float)
 
 
 def noise(*shape: int) -> torch.Tensor:
@@ -47,7 +47,7 @@ def test_a_picture_keeps_its_greys() -> None:
 
 def test_every_image_of_a_grid_is_in_the_picture() -> None:
     images, gap = noise(6, 1, 28, 28), 8  # device pixels
-    drawn = opened(show(image_grid(images, 3, row_labels=["input", "VAE"]), "See.", "Six.").png)
+    drawn = opened(show(image_grid(images, 3, row_labels=["input", "VAE"]), "See.", "Six.").packed)
     zoom = 2 * 128 // 28
     side = 28 * zoom
     left = drawn.shape[1] - 3 * side - 2 * gap
@@ -63,7 +63,7 @@ def test_every_image_of_a_grid_is_in_the_picture() -> None:
 def test_a_colour_grid_has_its_colours() -> None:
     images = torch.zeros(2, 3, 4, 4)
     images[0, 0], images[1, 2] = 1, 1
-    drawn = opened(show(image_grid(images, 2), "See.", "Red, blue.").png)
+    drawn = opened(show(image_grid(images, 2), "See.", "Red, blue.").packed)
     assert drawn[5, 5].tolist() == [255, 0, 0] and drawn[5, -5].tolist() == [0, 0, 255]
 
 
@@ -165,7 +165,7 @@ def test_a_shown_figure_is_whole_small_and_alone() -> None:
     html = shown._repr_mimebundle_()["text/html"]
     assert 'alt="A &quot;quoted&quot; word"' in html and 'id="fig-one"' in html
     assert "http:" not in html and "https:" not in html
-    uri = re.search(r'src="data:image/png;base64,([^"]+)"', html)
+    uri = re.search(r'src="data:image/webp;base64,([^"]+)"', html)
     assert uri and opened(base64.b64decode(uri[1])).shape == (600, 1400, 3)
     number = pyplot.gcf().number
     show(pyplot.gcf(), "See.", "Nothing.")

@@ -41,10 +41,10 @@ def test_error_of_a_mean_is_that_of_the_bootstrap():
 
 
 def test_importance_weighted_nll_falls_to_the_exact_one():
-    model, x = LinearVAE(), images(200)
+    model, x = LinearVAE(), images(400)
     exact = -log_evidence(model, x).mean().item()
     torch.manual_seed(0)
-    found = {k: importance_weighted_nll(model, x, samples=k, batch=50) for k in (1, 10, 100, 3000)}
+    found = {k: importance_weighted_nll(model, x, samples=k, batch=50) for k in (1, 5, 3000)}
     values = [estimate.value for estimate in found.values()]
     assert values == sorted(values, reverse=True) and values[0] - exact > 0.1
     assert values[-1] == pytest.approx(exact, abs=0.01)  # a gap of variance / (2 * 3000) nats

@@ -129,6 +129,8 @@ def vae(
     """
     if beta < 0 or head < 0:
         raise ValueError(f"beta and head must be 0 or above, got beta={beta}, head={head}")
+    if latent < 1:
+        raise ValueError(f"latent must be at least 1 dimension, got {latent}")
     classes = nn.Linear(latent, 10) if head else None
     encoder, decoder = image_encoder(2 * latent), image_decoder(latent)
     model = VAE(encoder, decoder, latent, pixels_named(likelihood), classes)
@@ -148,6 +150,8 @@ def autoencoder(
     horizon: int = 15,
 ) -> Recipe:
     """Train the same networks as `vae`, without noise, prior or rate."""
+    if latent < 1:
+        raise ValueError(f"latent must be at least 1 dimension, got {latent}")
     encoder, decoder = image_encoder(latent), image_decoder(latent)
     model = Autoencoder(encoder, decoder, latent, pixels_named(likelihood))
     player = Player(fast(model), reconstruction, ADAM, cosine(horizon, 0.2, 0.01))

@@ -17,7 +17,7 @@ LEGEND = "margin-top:0.5em;text-align:left;color:inherit"
 class Captioned:
     """A drawn figure with its caption; shows itself in a notebook and on the page."""
 
-    png: bytes
+    packed: bytes  # lossless WebP
     width: int  # CSS pixels
     caption: str
     alt: str
@@ -34,7 +34,7 @@ class Captioned:
         anchor = f' id="{escape(self.label)}"' if self.label else ""
         return (
             f'<figure class="companion-figure"{anchor} style="margin:1em 0">'
-            f'<img class="dark-light" src="{data_uri(self.png)}" alt="{escape(self.alt)}"'
+            f'<img class="dark-light" src="{data_uri(self.packed)}" alt="{escape(self.alt)}"'
             f' width="{self.width}" style="{CARD}">'
             f'<figcaption style="{LEGEND}">{self.caption}</figcaption></figure>'
         )

@@ -109,7 +109,7 @@ class Explorable:
 
         shown = self.facts()["shown"]
         picture = ipywidgets.Image(
-            format="png", layout={"max_width": "100%", "width": f"{shown}px"}
+            format="webp", layout={"max_width": "100%", "width": f"{shown}px"}
         )
         sliders = [
             ipywidgets.SelectionSlider(

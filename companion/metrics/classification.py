@@ -30,10 +30,14 @@ def fgsm(classify: Classify, x: Tensor, y: Tensor, epsilon: float) -> Tensor:
     """Attack by one step along the sign of the loss's gradient, then clamp to [0, 1].
 
     x + epsilon sign(grad_x loss), Goodfellow, Shlens and Szegedy 2015, eq. in section 4;
-    epsilon in units of the pixel range. Raises ValueError if epsilon is negative.
+    epsilon in units of the pixel range. Raises ValueError if epsilon is negative, or a pixel is
+    outside of [0, 1].
     """
     if epsilon < 0:
         raise ValueError(f"epsilon must be 0 or above, got {epsilon}")
+    if not x.is_floating_point() or x.min() < 0 or x.max() > 1:
+        raise ValueError(f"pixels must be real and in [0, 1], got {x.dtype} up to {x.max():g}")
+    pairs(x, y, len(x))
     with torch.enable_grad():
         x = x.clone().requires_grad_()
         (gradient,) = torch.autograd.grad(F.cross_entropy(classify(x), y, reduction="sum"), x)

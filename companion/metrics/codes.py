@@ -18,6 +18,8 @@ def active_units(means: Tensor, threshold: float = 0.01) -> int:
 
     Variance above `threshold`, as in Burda et al. 2016, section 5.2.
     """
+    if means.ndim != 2 or len(means) < 2:
+        raise ValueError(f"needs codes (N, K) with N at least 2, got {tuple(means.shape)}")
     return int((means.var(0) > threshold).sum())
 
 
@@ -29,6 +31,10 @@ def linear_probe(
     The regression (scikit-learn, no penalty to speak of) sees standardised codes; the layer that
     is returned takes them as they are, and has one output for each label up to the largest.
     """
+    for z, y in (train, test):
+        if z.ndim != 2 or y.shape != z.shape[:1] or z.shape[1] != train[0].shape[1]:
+            got = f"{tuple(z.shape)} and {tuple(y.shape)}"
+            raise ValueError(f"needs codes (N, K) and labels (N,), one K for both sets, got {got}")
     codes, labels = train[0].double(), train[1]
     mean, scale = codes.mean(0), codes.std(0).clamp_min(1e-6)  # a dead dimension has scale 0
     fit = LogisticRegression(C=10.0, max_iter=300, tol=1e-3)

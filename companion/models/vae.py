@@ -25,8 +25,8 @@ class Autoencoder(nn.Module):
         head: nn.Module | None = None,
     ):
         super().__init__()
-        if latent < 1:
-            raise ValueError(f"latent must be at least 1 dimension, got {latent}")
+        if not isinstance(latent, int) or latent < 1:
+            raise ValueError(f"latent must be at least 1 dimension, a whole number, got {latent}")
         self.encoder, self.decoder, self.latent = encoder, decoder, latent
         self.pixels, self.head = pixels, head
 
@@ -69,4 +69,6 @@ class VAE(Autoencoder):
 
     def sample(self, n: int) -> Tensor:
         """Draw n images: z from the prior, then the mean of p(x | z); (n, C, H, W) in [0, 1]."""
+        if n < 1:
+            raise ValueError(f"n must be at least 1 image, got {n}")
         return self.decode(self.prior().sample(torch.Size((n,)))).mean

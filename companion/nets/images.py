@@ -10,7 +10,7 @@ def sizes_and_channels(size: int, width: int) -> tuple[list[int], list[int]]:
 
     Raises ValueError for an image of less than 5 pixels, or a network of no channels.
     """
-    if size < 5 or width < 1:
+    if not isinstance(size, int) or size < 5 or width < 1:
         raise ValueError(f"size must be at least 5 and width at least 1, got {size} and {width}")
     sizes = [size]
     while sizes[-1] > 4:

@@ -19,7 +19,12 @@ def reconstruction(model: Autoencoder, batch: Batch, step: int) -> Terms:
 
 
 def negative_elbo(model: VAE, batch: Batch, step: int, beta: float = 1.0) -> Terms:
-    """-E_q log p(x | z) + beta KL(q(z | x) || p(z)); Kingma and Welling 2014, eq. 10."""
+    """-E_q log p(x | z) + beta KL(q(z | x) || p(z)); Kingma and Welling 2014, eq. 10.
+
+    Raises ValueError if beta is negative.
+    """
+    if beta < 0:
+        raise ValueError(f"beta must be 0 or above, got {beta}")
     x = batch[0]
     q = model.encode(x)
     distortion = -model.decode(q.rsample()).log_prob(x).mean()

@@ -1,0 +1,125 @@
+"""The command line: what it does, and the one sentence with which it refuses."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from companion.__main__ import main
+from companion.data import catalogue
+from companion.data.standins import draw
+from companion.runs import all_runs, local_runs
+
+ROOT = Path(__file__).parents[1]
+pytestmark = pytest.mark.filterwarnings("ignore:.*drawn by this package", "ignore:.*zero-element")
+QUICK = ["train", "classifier", "--epochs", "1", "--subset", "256"]
+
+
+@pytest.fixture(autouse=True)
+def alone(monkeypatch, tmp_path):
+    """A machine without data, network or runs, on which a stand-in is drawn in no time."""
+    monkeypatch.delenv("COMPANION_DATA", raising=False)
+    monkeypatch.setenv("COMPANION_OFFLINE", "1")
+    monkeypatch.setenv("COMPANION_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("COMPANION_RUNS", str(tmp_path / "runs"))
+    monkeypatch.setattr(catalogue, "_said", set())
+    few = (*draw("fashion-mnist", 300, seed=0), *draw("fashion-mnist", 100, seed=1))
+    monkeypatch.setattr(catalogue, "drawn", lambda name: few)
+
+
+def test_train_trains_recalls_and_goes_on(capsys):
+    with pytest.warns(UserWarning, match="drawn by this package"):
+        assert main([*QUICK, "-p", "horizon=2"]) == 0
+    said = capsys.readouterr().out
+    assert "classifier-horizon2-seed0-" in said and ": 1 epochs on stand-in data" in said
+    assert "accuracy: " in said and " ± " in said
+    assert main([*QUICK, "-p", "horizon=2"]) == 0
+    assert capsys.readouterr().out == said
+    assert main([*QUICK, "-p", "horizon=2", "--epochs", "2"]) == 0
+    assert ": 2 epochs on stand-in data" in capsys.readouterr().out
+    assert main(["runs"]) == 0
+    listed = capsys.readouterr().out
+    assert "here: 2 runs" in listed and ": 1 epochs" in listed and ": 2 epochs" in listed
+
+
+def test_one_of_several_processes_speaks(capsys, monkeypatch):
+    monkeypatch.setenv("COMPANION_OFFLINE", "1")
+    assert main(QUICK) == 0
+    assert capsys.readouterr().out
+    monkeypatch.setenv("RANK", "1")
+    assert main(QUICK) == 0
+    assert not capsys.readouterr().out
+
+
+def test_publish_takes_the_longest(monkeypatch, tmp_path, capsys):
+    from companion import runs
+
+    monkeypatch.setattr(runs.publish, "__defaults__", (tmp_path / "published",))
+    for epochs in ("10", "2"):
+        assert main([*QUICK[:2], "--subset", "64", "--epochs", epochs]) == 0
+    name = all_runs(local_runs())[0].name
+    assert main(["publish", name]) == 0
+    assert str(tmp_path / "published" / name) in capsys.readouterr().out
+    assert [run.epochs for run in all_runs(tmp_path / "published")] == [10]
+
+
+REFUSED = {
+    "train vea": "unknown experiment 'vea' (did you mean 'vae'? known: autoencoder, classifier, ",
+    "train vae -p latnt=3": "vae has no choice 'latnt' (did you mean 'latent'? known: beta, data,",
+    "train vae -p latent=many": "latent must be int, got 'many'",
+    "train vae -p latent=2.5": "latent must be int, got '2.5'",
+    "train vae -p latent": "a choice is written name=value, got 'latent'",
+    "train vae --epochs 1 -p beta=-1": "beta and head must be 0 or above, got beta=-1.0",
+    "train vae --epochs 1 -p latent=0": "latent must be at least 1 dimension, got 0",
+    "train vae --epochs 1 -p likelihood=gausian": "unknown likelihood 'gausian' (did you mean 'ga",
+    "train vae --epochs 1 -p data=mnst": "no data set is called 'mnst' (did you mean 'mnist'?",
+    "train vae --epochs 1 -p horizon=0": "horizon must be above 0 epochs, got 0",
+    "train vae --epochs -1": "epochs must be a whole number, 0 or above, got -1",
+    "train vae --seed -1": "seed must be a whole number, 0 or above, got -1",
+    "train vae --epochs 1 --subset 301": "subset must be at most the 300 training examples, got",
+    "train vae -p beta=77": "vae-beta77.0 with seed 0 was never published: train it",
+    "publish vae-seed0": "no finished run 'vae-seed0' here (known: none yet)",
+}
+
+
+@pytest.mark.parametrize("line", REFUSED)
+def test_a_mistake_ends_with_one_sentence_and_status_2(line, capsys):
+    assert main(line.split()) == 2
+    said = capsys.readouterr().err.strip().splitlines()[-1]
+    assert said.startswith("companion: ") and REFUSED[line] in said
+    assert "Traceback" not in said
+
+
+@pytest.mark.parametrize("words", [[], ["trian"], ["train"], ["train", "vae", "--epochs", "two"]])
+def test_words_that_are_no_command_end_with_status_2(words, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(words)
+    assert ended.value.code == 2
+    assert "usage: python -m companion" in capsys.readouterr().err
+
+
+def test_runs_of_a_folder_that_is_no_folder_are_none(monkeypatch, tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("COMPANION_RUNS", str(tmp_path / "file"))
+    assert main(["runs"]) == 0
+    assert "here: 0 runs" in capsys.readouterr().out
+    assert main(QUICK) == 2
+    assert "companion: cannot write" in capsys.readouterr().err
+
+
+def test_data_says_what_is_here(capsys):
+    assert main(["data"]) == 0
+    said = capsys.readouterr().out
+    assert "fashion-mnist" in said and "stand-in" in said
+
+
+def test_help_teaches():
+    """In a process of its own: this is what a newcomer types."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-m", "companion", "--help"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0
+    for word in ("train", "run", "runs", "data", "publish", "examples:", "accelerate launch"):
+        assert word in done.stdout

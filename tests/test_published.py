@@ -1,0 +1,105 @@
+"""The runs behind the book: small, whole, and their numbers come back from their weights."""
+
+import math
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+from companion.data import load
+from companion.data.originals import ARCHIVES, find
+from companion.experiments import EXPERIMENTS
+from companion.files import load_tensors
+from companion.metrics.frechet import extractor
+from companion.players import Recipe
+from companion.runs import PUBLISHED, Run, all_runs
+from companion.train import recall
+
+RUNS = all_runs()
+MEGABYTE = 2**20
+CONFIG = {
+    "name", "experiment", "choices", "seed", "subset", "data", "epochs", "complete", "precision",
+    "wall_seconds", "versions", "commit", "hardware",
+}  # fmt: skip
+
+published = pytest.mark.parametrize("run", RUNS, ids=[run.name for run in RUNS])
+
+
+def original(name: str) -> None:
+    """Skip, with the reason, where the original data are not at hand."""
+    if not find(ARCHIVES[name]).contents:
+        pytest.skip(f"the original {name} is neither in COMPANION_DATA nor in the cache")
+
+
+def recipe_of(run: Run) -> Recipe:
+    """The recipe that made a run."""
+    return EXPERIMENTS[run.config["experiment"]](**run.config["choices"])
+
+
+def test_the_extractor_is_published():
+    assert [run for run in RUNS if run.config["experiment"] == "extractor"]
+
+
+@published
+def test_a_published_run_tells_how_it_was_made(run):
+    assert run.config.keys() >= CONFIG
+    assert run.name == run.folder.name and run.complete and run.config["subset"] == 0
+    assert run.config["data"].keys() == {"name", "split", "source", "sha256"}
+    assert run.source in ("original", "exact")  # no result of the book is of a stand-in
+    assert {"companion", "torch", "torchvision", "accelerate"} <= run.config["versions"].keys()
+    assert run.config["hardware"] and run.config["commit"] and run.config["wall_seconds"] > 0
+    assert [row["epoch"] for row in run.history] == [*range(1, run.epochs + 1)]
+    for found in run.metrics.values():
+        assert found.keys() == {"value", "error", "n", "unit"}
+        assert math.isfinite(found["value"]) and found["error"] >= 0 and found["n"] >= 1
+    assert run.metrics
+
+
+@published
+def test_a_published_run_is_light_and_whole(run):
+    assert sum(file.stat().st_size for file in run.folder.iterdir()) < 4 * MEGABYTE
+    weights, record = load_tensors(run.weights)
+    assert record["epochs"] == run.epochs
+    assert all(value.isfinite().all() for value in weights.values())
+    reals = [value for value in weights.values() if value.is_floating_point()]
+    assert sum(value.dtype == torch.float16 for value in reals) > 0.9 * len(reals)
+
+
+def test_all_published_runs_are_light_together():
+    assert sum(file.stat().st_size for file in PUBLISHED.rglob("*") if file.is_file()) < (
+        24 * MEGABYTE
+    )
+
+
+@published
+def test_headline_numbers_come_back_from_the_weights(run):
+    """The same test images and, on a CPU, the same draws: what is left is half precision, which
+    must not move a number by more than the standard error that is printed beside it."""
+    original(run.config["data"]["name"])
+    recipe = recipe_of(run)
+    data, model = recipe.data(), recall(run, recipe.model).model
+    assert data.sha256 == run.config["data"]["sha256"]
+    torch.manual_seed(0)  # as the trainer does before it measures
+    for name, found in recipe.watch(model, data).items():
+        record = run.metrics[name]
+        assert abs(found.value - record["value"]) <= record["error"], name
+        assert found.error == pytest.approx(record["error"], rel=0.05)
+        assert (found.n, found.unit) == (record["n"], record["unit"])
+
+
+def test_the_extractor_knows_its_garments():
+    """Weighed on all 10,000 test images; a Fréchet distance stands on these features."""
+    original("fashion-mnist")
+    network, weights_hash = extractor()
+    x, y = load("fashion-mnist").test
+    with torch.no_grad():
+        said = torch.cat([network.classify(part / 255).argmax(1) for part in x.split(1000)])
+    assert (said == y).float().mean() >= 0.92
+    assert len(weights_hash) == 8 and not network.training
+
+
+def test_published_folders_hold_nothing_else():
+    extra = {"config.json", "history.jsonl", "metrics.json", "weights.safetensors"}
+    for folder, _, names in os.walk(PUBLISHED):
+        assert Path(folder) == PUBLISHED or set(names) == extra
