@@ -23,6 +23,7 @@ from companion.metrics import (
     importance_weighted_nll,
     linear_probe,
     mean_of,
+    radial_spectrum,
     robust_accuracy,
 )
 from companion.metrics.codes import codes
@@ -220,3 +221,13 @@ def test_codes_are_those_of_the_model_whatever_the_batch():
     model, x = extractor_network().eval(), torch.rand(10, 1, 28, 28)
     torch.testing.assert_close(codes(model, x, batch=3), model.code(x))
     assert not codes(model, x).requires_grad
+
+
+@pytest.mark.parametrize("cycles", [2, 5, 9])
+def test_a_grating_has_all_its_power_in_its_own_ring(cycles: int) -> None:
+    phase = torch.rand(64, 1, 1, 1, dtype=torch.float64)
+    along = torch.arange(28, dtype=torch.float64) / 28
+    wave = torch.cos(2 * torch.pi * (cycles * along + phase)).expand(64, 1, 28, 28)
+    power = radial_spectrum(wave)
+    assert power.argmax() == cycles - 1
+    assert power.sum() - power.max() < 1e-9 * power.max()  # rounding alone

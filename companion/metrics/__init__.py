@@ -6,6 +6,7 @@ from companion.metrics.estimate import Estimate, mean_of
 from companion.metrics.frechet import Frechet, frechet_distance
 from companion.metrics.inception import inception_distance
 from companion.metrics.likelihood import elbo_terms, importance_weighted_nll
+from companion.metrics.spectrum import radial_spectrum
 
 __all__ = [
     "Estimate", "Frechet", "accuracy", "active_units", "elbo_terms", "fgsm", "frechet_distance",
