@@ -93,19 +93,19 @@ def verdict(ours: Result, entry: dict[str, Any] | None) -> str:
 
 
 def choices(group: Group, groups: list[Group]) -> str:
-    """Write what sets a configuration apart from the others of its experiment."""
+    """Name a configuration by what sets it apart from the usual one of its experiment."""
     same = [g.config for g in groups if g.config["experiment"] == group.config["experiment"]]
+    asked = [{**config["choices"], "epochs": config["epochs"]} for config in same]
     parts = []
     for name, value in {**group.config["choices"], "epochs": group.config["epochs"]}.items():
-        if any(
-            {**other["choices"], "epochs": other["epochs"]}.get(name) != value for other in same
-        ):
-            parts.append(f"{name} = {value}")
+        usual = statistics.mode([str(other.get(name)) for other in asked])
+        if str(value) != usual:
+            parts.append(f"{name} = {value:g}" if isinstance(value, float) else f"{name} = {value}")
     if group.config["subset"]:
         parts.append(f"first {group.config['subset']:,} examples")
     if group.config["data"]["source"] == "stand-in":
         parts.append("**stand-in data**")
-    return ", ".join(parts) or "one configuration"
+    return ", ".join(parts) or ("one configuration" if len(same) == 1 else "the usual choices")
 
 
 def table(head: str, rows: list[str]) -> str:
@@ -117,7 +117,7 @@ def result_table(same: list[Group], entries: list[dict[str, Any]]) -> str:
     """Write the results of one experiment, and below them what differs in the protocols."""
     rows, notes = [], []
     for group in same:
-        for name, ours in sorted(group.metrics.items()):
+        for place, (name, ours) in enumerate(sorted(group.metrics.items())):
             entry = comparison(entries, group.config, name)
             beside = published(entry)
             if entry and entry["published"]:
@@ -126,7 +126,7 @@ def result_table(same: list[Group], entries: list[dict[str, Any]]) -> str:
                 notes += [entry["protocol"]] * (entry["protocol"] not in notes)
                 beside += f" ({notes.index(entry['protocol']) + 1})"
             cells = [
-                choices(group, same),
+                "" if place else choices(group, same),
                 name.replace("_", " "),
                 written(ours.value, ours.error, ours.unit),
                 ours.over,
@@ -174,7 +174,7 @@ def summary(groups: list[Group], entries: list[dict[str, Any]]) -> str:
     """Return the read-me's table: the headline numbers of the published runs."""
     rows = []
     for group in groups:
-        for name, ours in sorted(group.metrics.items()):
+        for place, (name, ours) in enumerate(sorted(group.metrics.items())):
             entry = comparison(entries, group.config, name)
             if entry is None or not entry.get("headline"):
                 continue
