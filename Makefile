@@ -50,6 +50,8 @@ chapters: .venv/.ready
 	  -k python3 -p epochs 1 -p subset 512
 
 notebooks: .venv/.ready
+	.venv/bin/python book/_tools/homework.py
+	.venv/bin/python book/_tools/results.py
 	.venv/bin/python book/_tools/notebooks.py $(if $(ALL),--all)
 	@.venv/bin/jupyter-book build . -q -W --keep-going -n
 	.venv/bin/python book/_tools/colab.py _build/html

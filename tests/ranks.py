@@ -20,12 +20,12 @@ from companion.train import train
 
 
 def smooth(model: Any, batch: Batch, step: int) -> Terms:
-    """Fit labels under a gradient penalty at the data; no random number is drawn."""
+    """Fit labels under a gradient penalty at the data; the noise is only recorded."""
     x, label = batch[0].clone().requires_grad_(), batch[1]
     y = model(x).squeeze(1)
     (slope,) = torch.autograd.grad(y.sum(), x, create_graph=True)
     error, penalty = (y - label).square().mean(), slope.square().sum(1).mean()
-    return {"loss": error + penalty, "error": error, "penalty": penalty}
+    return {"loss": error + penalty, "penalty": penalty, "noise": torch.randn(())}
 
 
 def penalised(batch: int = 64) -> Recipe:
@@ -45,5 +45,5 @@ if __name__ == "__main__":
     rank = os.environ["RANK"]
     for run in (train(penalised, 2, batch=32), train(wgan, 1), train(wgan, 2)):
         name = f"{run.config['experiment']}-{run.epochs}-{rank}.safetensors"
-        loss = next(value for key, value in run.history[-1].items() if key.endswith("/loss"))
-        save_tensors(Path(sys.argv[1]) / name, weights(run), loss=loss)
+        terms = {key.split("/")[-1]: value for key, value in run.history[-1].items()}
+        save_tensors(Path(sys.argv[1]) / name, weights(run), terms=terms)

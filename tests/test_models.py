@@ -191,7 +191,9 @@ def test_a_vae_is_a_joint_distribution(name):
 
 @pytest.mark.parametrize("latent", [0, -1])
 def test_a_code_without_dimensions_is_refused(latent):
-    with pytest.raises(ValueError, match=f"^latent must be at least 1 dimension, .* got {latent}$"):
+    with pytest.raises(
+        ValueError, match=f"^latent must be at least 1 dimension, .* got {latent}$"
+    ):
         VAE(nn.Identity(), nn.Identity(), latent)
 
 

@@ -43,7 +43,16 @@ def test_two_processes_keep_equal_weights(name, launched):
         load_tensors(launched / f"{name}-{rank}.safetensors") for rank in (0, 1)
     )
     assert all(torch.equal(first[key], second[key]) for key in first)
-    assert one["loss"] != two["loss"]  # though each saw other examples
+    assert one["terms"]["loss"] != two["terms"]["loss"]  # though each saw other examples
+
+
+@pytest.mark.slow
+def test_each_process_draws_its_own_noise(launched):
+    noise = [
+        load_tensors(launched / f"penalised-2-{rank}.safetensors")[1]["terms"]["noise"]
+        for rank in (0, 1)
+    ]
+    assert noise[0] != noise[1]
 
 
 @pytest.mark.slow

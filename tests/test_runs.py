@@ -1,6 +1,7 @@
 """The record of a run: its name, its question, its published form."""
 
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -159,6 +160,22 @@ def test_an_interrupted_run_is_not_published(monkeypatch, published):
     with pytest.raises(RunError, match="not complete"):
         publish(run)
     assert not published.exists()
+
+
+@pytest.mark.parametrize("file", ["weights.safetensors", "metrics.json", "history.jsonl"])
+def test_a_run_that_was_written_in_part_is_not_taken_for_a_whole_one(file, monkeypatch):
+    def full(draft: Path, path: Path) -> None:
+        if Path(path).name == file:
+            raise OSError(28, "No space left on device")
+        rename(draft, path)
+
+    rename = os.replace
+    with monkeypatch.context() as patch, pytest.raises(RunError, match="No space left"):
+        patch.setattr("os.replace", full)
+        train(denoiser, 1)
+    run = train(denoiser, 1)
+    assert run.complete and read(run.folder).metrics == run.metrics
+    assert train(denoiser, 1).history == run.history
 
 
 def test_the_final_metrics_keep_their_errors(published):

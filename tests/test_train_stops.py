@@ -146,8 +146,11 @@ def test_an_interrupt_in_a_critics_turn_frees_the_generator():
 
 def test_a_finished_run_is_recalled_and_not_trained_again():
     first, again = (Meddled(lambda model, terms, now: terms) for _ in range(2))
-    trained, recalled = train(first, 2), train(again, 2)
+    trained = train(first, 2)
+    written = trained.weights.stat().st_mtime_ns
+    recalled = train(again, 2)
     assert first.steps and not again.steps
+    assert trained.weights.stat().st_mtime_ns == written  # nor measured and written again
     assert same(trained.model.state_dict(), recalled.model.state_dict())
     assert not recalled.model.training
     assert (trained.history, trained.metrics) == (recalled.history, recalled.metrics)

@@ -100,7 +100,9 @@ def choices(group: Group, groups: list[Group]) -> str:
     for name, value in {**group.config["choices"], "epochs": group.config["epochs"]}.items():
         usual = statistics.mode([str(other.get(name)) for other in asked])
         if str(value) != usual:
-            parts.append(f"{name} = {value:g}" if isinstance(value, float) else f"{name} = {value}")
+            parts.append(
+                f"{name} = {value:g}" if isinstance(value, float) else f"{name} = {value}"
+            )
     if group.config["subset"]:
         parts.append(f"first {group.config['subset']:,} examples")
     if group.config["data"]["source"] == "stand-in":
@@ -174,7 +176,7 @@ def summary(groups: list[Group], entries: list[dict[str, Any]]) -> str:
     """Return the read-me's table: the headline numbers of the published runs."""
     rows = []
     for group in groups:
-        for place, (name, ours) in enumerate(sorted(group.metrics.items())):
+        for name, ours in sorted(group.metrics.items()):
             entry = comparison(entries, group.config, name)
             if entry is None or not entry.get("headline"):
                 continue

@@ -10,5 +10,6 @@ from companion.metrics.spectrum import radial_spectrum
 
 __all__ = [
     "Estimate", "Frechet", "accuracy", "active_units", "elbo_terms", "fgsm", "frechet_distance",
-    "importance_weighted_nll", "inception_distance", "linear_probe", "mean_of", "robust_accuracy",
+    "importance_weighted_nll", "inception_distance", "linear_probe", "mean_of", "radial_spectrum",
+    "robust_accuracy",
 ]  # fmt: skip

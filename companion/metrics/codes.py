@@ -8,7 +8,7 @@ from companion.metrics.estimate import Estimate, mean_of
 
 
 @torch.no_grad()
-def codes(model: nn.Module, x: Tensor, batch: int = 2000) -> Tensor:
+def codes(model: nn.Module, x: Tensor, batch: int = 500) -> Tensor:
     """Codes of many images: (N, C, H, W) in [0, 1] -> (N, K), on the CPU."""
     return torch.cat([model.code(part).cpu() for part in x.split(batch)])  # type: ignore[operator]
 
