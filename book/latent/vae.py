@@ -165,9 +165,9 @@ show(
 # :::
 #
 # :::{prf:proof}
-# The loss of an image depends on the pair only through what the decoder receives from the encoder, $d(e(x))$.
-# For the new pair that is $d(g^{-1}(g(e(x))))$.
-# As $g^{-1}(g(z)) = z$, this equals $d(e(x))$.
+# 1. The loss of an image depends on the pair only through what the decoder receives from the encoder, $d(e(x))$.
+# 2. For the new pair that is $d(g^{-1}(g(e(x))))$.
+# 3. As $g^{-1}(g(z)) = z$, this equals $d(e(x))$.
 # :::
 #
 # So as far as the networks can express $g$, codes may be stretched, bent and scattered at no cost.
@@ -223,20 +223,20 @@ check("prop-vae-free-code").equal(left, right, wrong)
 # :::
 #
 # :::{prf:proof}
-# $\log p(x)$ does not depend on $z$, so it equals its own mean under $q$: $\log p(x) = \mathbb E_q[\log p(x)]$.
-# By Bayes' rule $p(x) = p(x \mid z)\, p(z) / p(z \mid x)$, wherever $p(z \mid x) > 0$.
-# Multiply and divide by $q(z)$; the logarithm makes a sum of the product, and as each mean is finite, the mean of the sum is the sum of the means:
+# 1. $\log p(x)$ does not depend on $z$, so it equals its own mean under $q$: $\log p(x) = \mathbb E_q[\log p(x)]$.
+# 2. By Bayes' rule $p(x) = p(x \mid z)\, p(z) / p(z \mid x)$, wherever $p(z \mid x) > 0$.
+# 3. Multiply and divide by $q(z)$; the logarithm makes a sum of the product, and as each mean is finite, the mean of the sum is the sum of the means:
 #
-# $$
-# \begin{aligned}
-# \log p(x) = {} & \mathbb E_q[\log p(x \mid z)] + \mathbb E_q\Big[\log \frac{p(z)}{q(z)}\Big] \\
-# & + \mathbb E_q\Big[\log \frac{q(z)}{p(z \mid x)}\Big].
-# \end{aligned}
-# $$ (eq-vae-split)
+#    $$
+#    \begin{aligned}
+#    \log p(x) = {} & \mathbb E_q[\log p(x \mid z)] + \mathbb E_q\Big[\log \frac{p(z)}{q(z)}\Big] \\
+#    & + \mathbb E_q\Big[\log \frac{q(z)}{p(z \mid x)}\Big].
+#    \end{aligned}
+#    $$ (eq-vae-split)
 #
-# The second term is $-\mathrm{KL}(q(z) \,\|\, p(z))$ and the third is $\mathrm{KL}(q(z) \,\|\, p(z \mid x))$, by definition.
-# For any two densities, $-\mathrm{KL}(q \,\|\, p) = \mathbb E_q \log \frac pq \le \log \mathbb E_q \frac pq \le \log 1 = 0$: the first step is Jensen's inequality for the concave logarithm, the second holds because $\int_{q > 0} p \le 1$.
-# Jensen's step is an equality only if $p / q$ is constant, that is, if $q = p$ almost everywhere.
+# 4. The second term is $-\mathrm{KL}(q(z) \,\|\, p(z))$ and the third is $\mathrm{KL}(q(z) \,\|\, p(z \mid x))$, by definition.
+# 5. For any two densities, $-\mathrm{KL}(q \,\|\, p) = \mathbb E_q \log \frac pq \le \log \mathbb E_q \frac pq \le \log 1 = 0$: the first step is Jensen's inequality for the concave logarithm, the second holds because $\int_{q > 0} p \le 1$.
+# 6. Jensen's step is an equality only if $p / q$ is constant, that is, if $q = p$ almost everywhere.
 # :::
 #
 # $\mathcal L$ is the *evidence lower bound*.
@@ -288,11 +288,11 @@ check("thm-vae-bound").at_most(
 # :::
 #
 # :::{prf:proof}
-# Both densities are products over dimensions, and the logarithm turns products into sums, so the divergence is the sum of those of the dimensions.
-# In one of them, $\log q(z) - \log p(z) = -\tfrac12 \log \sigma^2 - \tfrac{(z - \mu)^2}{2 \sigma^2} + \tfrac{z^2}{2}$; the constants $\tfrac12 \log 2\pi$ cancel.
-# Under $q$, $\mathbb E (z - \mu)^2 = \sigma^2$, by the definition of the variance.
-# Under $q$, $\mathbb E z^2 = \mu^2 + \sigma^2$, because the second moment is mean squared plus variance.
-# Insert both: $-\tfrac12 \log \sigma^2 - \tfrac12 + \tfrac12(\mu^2 + \sigma^2)$.
+# 1. Both densities are products over dimensions, and the logarithm turns products into sums, so the divergence is the sum of those of the dimensions.
+# 2. In one of them, $\log q(z) - \log p(z) = -\tfrac12 \log \sigma^2 - \tfrac{(z - \mu)^2}{2 \sigma^2} + \tfrac{z^2}{2}$; the constants $\tfrac12 \log 2\pi$ cancel.
+# 3. Under $q$, $\mathbb E (z - \mu)^2 = \sigma^2$, by the definition of the variance.
+# 4. Under $q$, $\mathbb E z^2 = \mu^2 + \sigma^2$, because the second moment is mean squared plus variance.
+# 5. Insert both: $-\tfrac12 \log \sigma^2 - \tfrac12 + \tfrac12(\mu^2 + \sigma^2)$.
 # :::
 #
 # The cell integrates the definition numerically, for 100 random $q$ in three dimensions.
@@ -334,11 +334,11 @@ check("thm-vae-kl").equal(
 # :::
 #
 # :::{prf:proof}
-# Substitute $z = \mu + \sigma \varepsilon$ in the integral: $\mathbb E f(z) = \int f(\mu + \sigma \varepsilon)\, \varphi(\varepsilon)\, d\varepsilon$, where $\varphi$ is the standard normal density and holds neither $\mu$ nor $\sigma$.
-# Near any $(\mu, \sigma)$ the difference quotients of the integrand are bounded by a local Lipschitz constant times $1 + |\varepsilon|$, hence by a polynomial in $|\varepsilon|$ times $\varphi$, which is integrable.
-# So the limit may move under the integral, by dominated convergence.
-# The chain rule gives $\partial_\mu f = f'$ and $\partial_\sigma f = \varepsilon f'$, wherever $f'$ exists, that is, for almost every $\varepsilon$.
-# With $K$ dimensions this holds for each coordinate in turn.
+# 1. Substitute $z = \mu + \sigma \varepsilon$ in the integral: $\mathbb E f(z) = \int f(\mu + \sigma \varepsilon)\, \varphi(\varepsilon)\, d\varepsilon$, where $\varphi$ is the standard normal density and holds neither $\mu$ nor $\sigma$.
+# 2. Near any $(\mu, \sigma)$ the difference quotients of the integrand are bounded by a local Lipschitz constant times $1 + |\varepsilon|$, hence by a polynomial in $|\varepsilon|$ times $\varphi$, which is integrable.
+# 3. So the limit may move under the integral, by dominated convergence.
+# 4. The chain rule gives $\partial_\mu f = f'$ and $\partial_\sigma f = \varepsilon f'$, wherever $f'$ exists, that is, for almost every $\varepsilon$.
+# 5. With $K$ dimensions this holds for each coordinate in turn.
 # :::
 #
 # Locally Lipschitz is what a decoder with ReLUs is.
@@ -688,9 +688,9 @@ results_table(
 # :::
 #
 # :::{prf:proof}
-# $g^\top \delta = \sum_i g_i \delta_i \le \sum_i |g_i|\, |\delta_i|$, because a product is at most its absolute value.
-# $\sum_i |g_i|\, |\delta_i| \le \varepsilon \sum_i |g_i|$, because $|\delta_i| \le \varepsilon$.
-# For $\delta_i = \varepsilon\, \mathrm{sign}(g_i)$ each $g_i \delta_i = \varepsilon |g_i|$, so both steps are equalities.
+# 1. $g^\top \delta = \sum_i g_i \delta_i \le \sum_i |g_i|\, |\delta_i|$, because a product is at most its absolute value.
+# 2. $\sum_i |g_i|\, |\delta_i| \le \varepsilon \sum_i |g_i|$, because $|\delta_i| \le \varepsilon$.
+# 3. For $\delta_i = \varepsilon\, \mathrm{sign}(g_i)$ each $g_i \delta_i = \varepsilon |g_i|$, so both steps are equalities.
 # :::
 #
 # Pixels must stay in $[0, 1]$, so the attack is clamped.
@@ -826,12 +826,12 @@ show(
 # :::
 #
 # :::{prf:proof}
-# $\lambda^x (1 - \lambda)^{1 - x} = (1 - \lambda)\, e^{\eta x}$, by the definition of $\eta$.
-# At $\eta = 0$ this is the constant $\tfrac12$, so $C = 2$ and the mean is $\tfrac12$.
-# For $\eta \neq 0$, $\int_0^1 e^{\eta x}\, dx = (e^\eta - 1) / \eta$, by elementary integration.
-# $1 - \lambda = 1 / (1 + e^\eta)$, so the integral of the product is $\frac{1}{\eta}\, \frac{e^\eta - 1}{e^\eta + 1} = \tanh(\eta / 2) / \eta$, and $C$ must be its inverse.
-# The density is proportional to $e^{\eta x}$, so its mean is the derivative of $\log \int_0^1 e^{\eta x} dx = \log \frac{e^\eta - 1}{\eta}$, which is $\frac{e^\eta}{e^\eta - 1} - \frac1\eta$.
-# It differs from $\lambda = \frac{1}{1 + e^{-\eta}}$ by $\frac{2}{e^{\eta} - e^{-\eta}} - \frac1\eta = \frac{1}{\sinh \eta} - \frac1\eta$, which is not zero, because $|\sinh \eta| > |\eta|$.
+# 1. $\lambda^x (1 - \lambda)^{1 - x} = (1 - \lambda)\, e^{\eta x}$, by the definition of $\eta$.
+# 2. At $\eta = 0$ this is the constant $\tfrac12$, so $C = 2$ and the mean is $\tfrac12$.
+# 3. For $\eta \neq 0$, $\int_0^1 e^{\eta x}\, dx = (e^\eta - 1) / \eta$, by elementary integration.
+# 4. $1 - \lambda = 1 / (1 + e^\eta)$, so the integral of the product is $\frac{1}{\eta}\, \frac{e^\eta - 1}{e^\eta + 1} = \tanh(\eta / 2) / \eta$, and $C$ must be its inverse.
+# 5. The density is proportional to $e^{\eta x}$, so its mean is the derivative of $\log \int_0^1 e^{\eta x} dx = \log \frac{e^\eta - 1}{\eta}$, which is $\frac{e^\eta}{e^\eta - 1} - \frac1\eta$.
+# 6. It differs from $\lambda = \frac{1}{1 + e^{-\eta}}$ by $\frac{2}{e^{\eta} - e^{-\eta}} - \frac1\eta = \frac{1}{\sinh \eta} - \frac1\eta$, which is not zero, because $|\sinh \eta| > |\eta|$.
 # :::
 
 # %%
@@ -927,12 +927,12 @@ Markdown(f"{black.float().mean():.0%} of all pixels are exactly black.")
 # :::
 #
 # :::{prf:proof}
-# All three have the form $\log p(x \mid \eta) = \eta x - A(\eta) + h(x)$, up to a positive factor, with one natural parameter $\eta$ per pixel: $A = \log(1 + e^\eta)$, $A = \log \frac{e^\eta - 1}{\eta}$ and $A = \eta^2 / 2$.
-# Given $z$, the mean of this is $\eta\, \mathbb E[x \mid z] - A(\eta)$ plus a constant, because it is linear in $x$.
-# $A$ is the logarithm of an integral of $e^{\eta x}$ against a positive measure, so $A'' > 0$: its second derivative is a variance.
-# So the mean is strictly concave in $\eta$, and has its only maximum where $A'(\eta) = \mathbb E[x \mid z]$; such an $\eta$ exists, because $A'$ is continuous and runs through all of $(0, 1)$.
-# $A'$ is the mean of the distribution, by differentiating its normaliser.
-# The squared error given $z$ is $\mathbb E[(x - \mathbb E[x \mid z])^2 \mid z] = \mathrm{Var}(x \mid z)$, by definition; its mean is $\mathrm{Var}(x) - \mathrm{Var}(\mathbb E[x \mid z])$, by the law of total variance.
+# 1. All three have the form $\log p(x \mid \eta) = \eta x - A(\eta) + h(x)$, up to a positive factor, with one natural parameter $\eta$ per pixel: $A = \log(1 + e^\eta)$, $A = \log \frac{e^\eta - 1}{\eta}$ and $A = \eta^2 / 2$.
+# 2. Given $z$, the mean of this is $\eta\, \mathbb E[x \mid z] - A(\eta)$ plus a constant, because it is linear in $x$.
+# 3. $A$ is the logarithm of an integral of $e^{\eta x}$ against a positive measure, so $A'' > 0$: its second derivative is a variance.
+# 4. So the mean is strictly concave in $\eta$, and has its only maximum where $A'(\eta) = \mathbb E[x \mid z]$; such an $\eta$ exists, because $A'$ is continuous and runs through all of $(0, 1)$.
+# 5. $A'$ is the mean of the distribution, by differentiating its normaliser.
+# 6. The squared error given $z$ is $\mathbb E[(x - \mathbb E[x \mid z])^2 \mid z] = \mathrm{Var}(x \mid z)$, by definition; its mean is $\mathrm{Var}(x) - \mathrm{Var}(\mathbb E[x \mid z])$, by the law of total variance.
 # :::
 #
 # The cell takes 64 random distributions of a grey pixel (given 64 codes) and finds the best parameter by brute force on a fine grid, without the theorem.
@@ -1032,10 +1032,10 @@ show(
 # :::
 #
 # :::{prf:proof}
-# Write $\log \frac{q(z \mid x)}{p(z)} = \log \frac{q(z \mid x)}{q(z)} + \log \frac{q(z)}{p(z)}$ and take the mean over $x$ and $z$.
-# The first term becomes $I_q(x; z)$, by the definition of mutual information.
-# The second holds $z$ alone, whose distribution is $q(z)$, so it becomes $\mathrm{KL}(q(z) \,\|\, p(z))$.
-# A divergence is never negative, as the proof of {prf:ref}`thm-vae-bound` shows.
+# 1. Write $\log \frac{q(z \mid x)}{p(z)} = \log \frac{q(z \mid x)}{q(z)} + \log \frac{q(z)}{p(z)}$ and take the mean over $x$ and $z$.
+# 2. The first term becomes $I_q(x; z)$, by the definition of mutual information.
+# 3. The second holds $z$ alone, whose distribution is $q(z)$, so it becomes $\mathrm{KL}(q(z) \,\|\, p(z))$.
+# 4. A divergence is never negative, as the proof of {prf:ref}`thm-vae-bound` shows.
 # :::
 
 # %%
