@@ -165,6 +165,8 @@ show(
 # :::
 #
 # :::{prf:proof}
+# In steps:
+#
 # 1. The loss of an image depends on the pair only through what the decoder receives from the encoder, $d(e(x))$.
 # 2. For the new pair that is $d(g^{-1}(g(e(x))))$.
 # 3. As $g^{-1}(g(z)) = z$, this equals $d(e(x))$.
@@ -223,6 +225,8 @@ check("prop-vae-free-code").equal(left, right, wrong)
 # :::
 #
 # :::{prf:proof}
+# In steps:
+#
 # 1. $\log p(x)$ does not depend on $z$, so it equals its own mean under $q$: $\log p(x) = \mathbb E_q[\log p(x)]$.
 # 2. By Bayes' rule $p(x) = p(x \mid z)\, p(z) / p(z \mid x)$, wherever $p(z \mid x) > 0$.
 # 3. Multiply and divide by $q(z)$; the logarithm makes a sum of the product, and as each mean is finite, the mean of the sum is the sum of the means:
@@ -288,6 +292,8 @@ check("thm-vae-bound").at_most(
 # :::
 #
 # :::{prf:proof}
+# In steps:
+#
 # 1. Both densities are products over dimensions, and the logarithm turns products into sums, so the divergence is the sum of those of the dimensions.
 # 2. In one of them, $\log q(z) - \log p(z) = -\tfrac12 \log \sigma^2 - \tfrac{(z - \mu)^2}{2 \sigma^2} + \tfrac{z^2}{2}$; the constants $\tfrac12 \log 2\pi$ cancel.
 # 3. Under $q$, $\mathbb E (z - \mu)^2 = \sigma^2$, by the definition of the variance.
@@ -334,6 +340,8 @@ check("thm-vae-kl").equal(
 # :::
 #
 # :::{prf:proof}
+# In steps:
+#
 # 1. Substitute $z = \mu + \sigma \varepsilon$ in the integral: $\mathbb E f(z) = \int f(\mu + \sigma \varepsilon)\, \varphi(\varepsilon)\, d\varepsilon$, where $\varphi$ is the standard normal density and holds neither $\mu$ nor $\sigma$.
 # 2. Near any $(\mu, \sigma)$ the difference quotients of the integrand are bounded by a local Lipschitz constant times $1 + |\varepsilon|$, hence by a polynomial in $|\varepsilon|$ times $\varphi$, which is integrable.
 # 3. So the limit may move under the integral, by dominated convergence.
@@ -688,6 +696,8 @@ results_table(
 # :::
 #
 # :::{prf:proof}
+# In steps:
+#
 # 1. $g^\top \delta = \sum_i g_i \delta_i \le \sum_i |g_i|\, |\delta_i|$, because a product is at most its absolute value.
 # 2. $\sum_i |g_i|\, |\delta_i| \le \varepsilon \sum_i |g_i|$, because $|\delta_i| \le \varepsilon$.
 # 3. For $\delta_i = \varepsilon\, \mathrm{sign}(g_i)$ each $g_i \delta_i = \varepsilon |g_i|$, so both steps are equalities.
@@ -826,6 +836,8 @@ show(
 # :::
 #
 # :::{prf:proof}
+# In steps:
+#
 # 1. $\lambda^x (1 - \lambda)^{1 - x} = (1 - \lambda)\, e^{\eta x}$, by the definition of $\eta$.
 # 2. At $\eta = 0$ this is the constant $\tfrac12$, so $C = 2$ and the mean is $\tfrac12$.
 # 3. For $\eta \neq 0$, $\int_0^1 e^{\eta x}\, dx = (e^\eta - 1) / \eta$, by elementary integration.
@@ -927,6 +939,8 @@ Markdown(f"{black.float().mean():.0%} of all pixels are exactly black.")
 # :::
 #
 # :::{prf:proof}
+# In steps:
+#
 # 1. All three have the form $\log p(x \mid \eta) = \eta x - A(\eta) + h(x)$, up to a positive factor, with one natural parameter $\eta$ per pixel: $A = \log(1 + e^\eta)$, $A = \log \frac{e^\eta - 1}{\eta}$ and $A = \eta^2 / 2$.
 # 2. Given $z$, the mean of this is $\eta\, \mathbb E[x \mid z] - A(\eta)$ plus a constant, because it is linear in $x$.
 # 3. $A$ is the logarithm of an integral of $e^{\eta x}$ against a positive measure, so $A'' > 0$: its second derivative is a variance.
@@ -1032,6 +1046,8 @@ show(
 # :::
 #
 # :::{prf:proof}
+# In steps:
+#
 # 1. Write $\log \frac{q(z \mid x)}{p(z)} = \log \frac{q(z \mid x)}{q(z)} + \log \frac{q(z)}{p(z)}$ and take the mean over $x$ and $z$.
 # 2. The first term becomes $I_q(x; z)$, by the definition of mutual information.
 # 3. The second holds $z$ alone, whose distribution is $q(z)$, so it becomes $\mathrm{KL}(q(z) \,\|\, p(z))$.

@@ -20,7 +20,9 @@ def inception_distance(real: Tensor, fake: Tensor, batch: int = 100) -> Estimate
         sizes = f"{tuple(real.shape)} and {tuple(fake.shape)}"
         raise ValueError(f"needs two sets (N, 1 or 3, H, W) of one image shape, got {sizes}")
     try:
-        from torchmetrics.image.fid import FrechetInceptionDistance
+        from torchmetrics.image.fid import (  # pyright: ignore[reportMissingImports]
+            FrechetInceptionDistance,
+        )
 
         metric = FrechetInceptionDistance(feature=2048, normalize=True)
     except Exception as error:  # not installed, no network, no disk: each has its own type
