@@ -221,7 +221,13 @@ check("prop-vae-free-code").equal(left, right, wrong)
 # \mathcal L(q) = \mathbb E_q[\log p(x \mid z)] - \mathrm{KL}(q(z) \,\|\, p(z)).
 # $$ (eq-vae-elbo)
 #
-# Then $\log p(x) = \mathcal L(q) + \mathrm{KL}(q(z) \,\|\, p(z \mid x))$, and $\mathcal L(q) \le \log p(x)$ with equality only for $q(z) = p(z \mid x)$.
+# Then
+#
+# $$
+# \log p(x) = \mathcal L(q) + \mathrm{KL}(q(z) \,\|\, p(z \mid x)),
+# $$ (eq-vae-gap)
+#
+# and $\mathcal L(q) \le \log p(x)$, with equality only for $q(z) = p(z \mid x)$.
 # :::
 #
 # :::{prf:proof}
@@ -239,8 +245,9 @@ check("prop-vae-free-code").equal(left, right, wrong)
 #    $$ (eq-vae-split)
 #
 # 4. The second term is $-\mathrm{KL}(q(z) \,\|\, p(z))$ and the third is $\mathrm{KL}(q(z) \,\|\, p(z \mid x))$, by definition.
-# 5. For any two densities, $-\mathrm{KL}(q \,\|\, p) = \mathbb E_q \log \frac pq \le \log \mathbb E_q \frac pq \le \log 1 = 0$: the first step is Jensen's inequality for the concave logarithm, the second holds because $\int_{q > 0} p \le 1$.
-# 6. Jensen's step is an equality only if $p / q$ is constant, that is, if $q = p$ almost everywhere.
+# 5. For any two densities, $-\mathrm{KL}(q \,\|\, p) = \mathbb E_q \log \frac pq \le \log \mathbb E_q \frac pq$, by Jensen's inequality for the concave logarithm.
+# 6. The right side is at most $\log 1 = 0$, because $\int_{q > 0} p \le 1$.
+# 7. Jensen's step is an equality only if $p / q$ is constant, that is, if $q = p$ almost everywhere.
 # :::
 #
 # $\mathcal L$ is the *evidence lower bound*.
