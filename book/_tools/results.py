@@ -9,6 +9,7 @@ import math
 import re
 import statistics
 import sys
+from collections import Counter
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
@@ -94,12 +95,15 @@ def verdict(ours: Result, entry: dict[str, Any] | None) -> str:
 
 def choices(group: Group, groups: list[Group]) -> str:
     """Name a configuration by what sets it apart from the usual one of its experiment."""
-    same = [g.config for g in groups if g.config["experiment"] == group.config["experiment"]]
-    asked = [{**config["choices"], "epochs": config["epochs"]} for config in same]
+    same = [g for g in groups if g.config["experiment"] == group.config["experiment"]]
     parts = []
     for name, value in {**group.config["choices"], "epochs": group.config["epochs"]}.items():
-        usual = statistics.mode([str(other.get(name)) for other in asked])
-        if str(value) != usual:
+        runs = Counter[str]()
+        for other in same:
+            asked = {**other.config["choices"], "epochs": other.config["epochs"]}
+            runs[str(asked.get(name))] += len(other.runs)
+        (usual, most), *others = runs.most_common()
+        if str(value) != usual or (others and others[0][1] == most):
             parts.append(
                 f"{name} = {value:g}" if isinstance(value, float) else f"{name} = {value}"
             )
