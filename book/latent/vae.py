@@ -816,8 +816,9 @@ short = [words[int(k)] for k in said]
 show(
     figures.image_rows(rows, titles=short),
     "FGSM at ε = 0.1 on the plain classifier and on a probe of the VAE, and "
-    "the changes, five times enlarged around grey. Above: what the classifier "
-    "then sees. The change for the VAE follows the garment's outline.",
+    "the changes, five times enlarged around grey (black pixels can only get "
+    "brighter). Above: what the classifier then sees. Its changes alternate "
+    "from pixel to pixel, those for the VAE come in larger patches.",
     alt="Five rows of ten garments: originals, attacked copies and the enlarged changes.",
     label="fig-vae-attacked",
 )
