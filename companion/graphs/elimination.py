@@ -1,0 +1,126 @@
+"""Sums over products of tables: variable elimination, one einsum for each variable.
+
+sum_x f(x, y) g(y) = g(y) sum_x f(x, y): a variable is summed out of the product of those tables
+alone that name it (Zhang and Poole 1994; Dechter 1999). The order decides the cost.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from itertools import combinations
+from math import log, prod
+from typing import Any, NamedTuple
+
+import networkx as nx
+import numpy as np
+import torch
+from torch import Tensor
+
+Scope = tuple[Hashable, ...]
+
+
+class Step(NamedTuple):
+    """One einsum: multiply these tables of the pool, keep the axes `out`, add to the pool."""
+
+    tables: list[int]
+    axes: list[list[int]]
+    out: list[int]
+
+
+def interaction_graph(scopes: Iterable[Scope]) -> nx.Graph:
+    """Join every two variables that some table names together."""
+    graph = nx.Graph()
+    for scope in scopes:
+        graph.add_nodes_from(scope)
+        graph.add_edges_from(combinations(scope, 2))
+    return graph
+
+
+def elimination_order(
+    scopes: Iterable[Scope], keep: Iterable[Hashable], sizes: Mapping[Hashable, int]
+) -> list[Hashable]:
+    """Choose a good order greedily: next is the variable whose fill-in edges weigh least.
+
+    An edge that has to be added weighs the product of the sizes of its ends (Kjaerulff 1990);
+    among equals the smallest new table goes first. The best order of all is NP-hard to find.
+    """
+    near = {v: set(n) for v, n in interaction_graph(scopes).adjacency()}
+    left = [v for v in near if v not in set(keep)]
+
+    def price(v: Hashable) -> tuple[int, int]:
+        fill = sum(sizes[a] * sizes[b] for a, b in combinations(near[v], 2) if b not in near[a])
+        return fill, prod(sizes[n] for n in near[v])
+
+    prices = {v: price(v) for v in left}
+    order = []
+    while prices:
+        v = min(prices, key=prices.__getitem__)
+        order.append(v)
+        del prices[v]
+        friends = near.pop(v)
+        touched = set(friends)
+        for a in friends:
+            near[a].discard(v)
+        for a, b in combinations(friends, 2):
+            if b not in near[a]:
+                touched |= near[a] & near[b]
+                near[a].add(b)
+                near[b].add(a)
+        for a in touched & prices.keys():
+            prices[a] = price(a)
+    return order
+
+
+def plan(
+    scopes: Sequence[Scope], keep: Sequence[Hashable], order: Sequence[Hashable]
+) -> list[Step]:
+    """Write an elimination down as einsums; the last one gives the axes `keep`, in that order."""
+    steps: list[Step] = []
+    pool = dict(enumerate(scopes))
+
+    def multiply(chosen: list[int], without: Hashable, out: Sequence[Hashable] | None) -> None:
+        joined = {name: 0 for k in chosen for name in pool[k]}
+        axis = {name: i for i, name in enumerate(joined)}
+        left = [name for name in joined if name != without] if out is None else list(out)
+        axes = [[axis[name] for name in pool.pop(k)] for k in chosen]
+        steps.append(Step(chosen, axes, [axis[name] for name in left]))
+        pool[len(scopes) + len(steps) - 1] = tuple(left)
+
+    for v in order:
+        multiply([k for k, scope in pool.items() if v in scope], v, None)
+    multiply(list(pool), None, keep)
+    return steps
+
+
+def largest_table(steps: Sequence[Step], shapes: Sequence[tuple[int, ...]]) -> int:
+    """Count the cells of the largest product that a plan forms: its memory, and mostly its time."""
+    shapes = list(shapes)
+    cells = []
+    for chosen, axes, out in steps:
+        size = {
+            i: n
+            for k, own in zip(chosen, axes, strict=True)
+            for i, n in zip(own, shapes[k], strict=False)
+        }
+        cells.append(prod(size.values()))
+        shapes.append(tuple(size[i] for i in out))
+    return max(cells)
+
+
+def run(steps: Sequence[Step], tables: Sequence[Any]) -> tuple[Any, float]:
+    """Do the einsums, on arrays or tensors: the result is (values, logarithm of their scale).
+
+    Very small or large results are rescaled, so that a thousand factors do not underflow.
+    """
+    pool = list(tables)
+    einsum = torch.einsum if isinstance(pool[0], Tensor) else np.einsum
+    log_scale = 0.0
+    for chosen, axes, out in steps:
+        operands = [part for k, own in zip(chosen, axes, strict=True) for part in (pool[k], own)]
+        result = einsum(*operands, out)
+        largest = float(result.max())
+        if 0 < largest < 1e-50 or largest > 1e50:
+            result = result / largest
+            log_scale += log(largest)
+        pool.append(result)
+    return pool[-1], log_scale
