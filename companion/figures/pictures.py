@@ -67,7 +67,7 @@ def encode(pixels: NDArray[np.uint8]) -> bytes:
     else:
         picture = Image.fromarray(pixels).quantize(HUES, dither=Image.Dither.NONE)
     file = io.BytesIO()
-    picture.convert("RGB").save(file, "WEBP", lossless=True, quality=100, method=6)
+    picture.convert("RGB").save(file, "WEBP", lossless=True, quality=90, method=6)
     return file.getvalue()
 
 

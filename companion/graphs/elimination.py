@@ -93,7 +93,7 @@ def plan(
 
 
 def largest_table(steps: Sequence[Step], shapes: Sequence[tuple[int, ...]]) -> int:
-    """Count the cells of the largest product that a plan forms: its memory, and mostly its time."""
+    """Count the cells of the largest product that a plan forms: its memory, most of its time."""
     shapes = list(shapes)
     cells = []
     for chosen, axes, out in steps:

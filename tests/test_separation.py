@@ -1,0 +1,87 @@
+"""The explorable of d-separation is one light page, the same in every process."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from itertools import combinations, pairwise
+from pathlib import Path
+from typing import Any
+
+import networkx as nx
+import pytest
+
+from companion.figures import SeparationExplorable
+
+GRASS = nx.DiGraph(
+    [("rain", "wet grass"), ("sprinkler", "wet grass"), ("wet grass", "slippery road")]
+)
+BUILD = """
+import networkx as nx
+from companion.figures import SeparationExplorable
+dag = nx.DiGraph([("a", "b"), ("c", "b"), ("b", "d")])
+built = SeparationExplorable(dag, observed={"b", "c"}, caption="Click.", alt="A graph")
+print(hash("x"), built.html)
+"""
+
+
+def explorable(dag: nx.DiGraph, **changes: Any) -> SeparationExplorable:
+    return SeparationExplorable(dag, **{"caption": "Click.", "alt": "A graph", **changes})
+
+
+def test_two_processes_write_the_same_page() -> None:
+    path = os.pathsep.join([str(Path(__file__).parents[1]), *sys.path])
+    told = [
+        subprocess.run(
+            [sys.executable, "-c", BUILD],
+            env={**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": path},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout.split(maxsplit=1)
+        for seed in ("1", "2")
+    ]
+    assert told[0][0] != told[1][0] and told[0][1] == told[1][1]
+
+
+def test_twelve_nodes_are_light_and_ask_for_nothing() -> None:
+    names = [f"a rather long name {i}" for i in range(12)]
+    dag = nx.DiGraph([*pairwise(names), *zip(names, names[5:], strict=False)])
+    html = explorable(dag).html
+    assert len(html.encode()) < 25_000
+    assert re.findall(r"https?://[^\"']*", html) == ["http://www.w3.org/2000/svg"]
+
+
+def test_no_text_breaks_the_page() -> None:
+    dag = nx.DiGraph([("</script>", 'a"b'), ("<i>", 'a"b')])
+    built = explorable(dag, alt='"<', label="fig-x", names={"<i>": "one & two"})
+    assert built.html.count("</script>") == 1 and 'aria-label="&quot;&lt;"' in built.html
+    assert ">one &amp; two</text>" in built.html and 'id="fig-x"' in built.html
+    facts = re.search(r"observed \} = (\{.*?\});", built.html)
+    assert facts and json.loads(facts[1])["names"][0] == "</script>"
+    assert set(built._repr_mimebundle_()) == {"text/html", "text/plain"}
+
+
+@pytest.mark.parametrize(
+    ("dag", "changes", "message"),
+    [
+        (GRASS, {"source": "rian"}, "no node 'rian' .*did you mean 'rain'"),
+        (GRASS, {"observed": ["sprinkle"]}, "did you mean 'sprinkler'"),
+        (GRASS, {"names": {"x": "y"}}, "no node 'x'"),
+        (GRASS, {"observed": ["rain"]}, "must not be observed, got 'rain'"),
+        (GRASS, {"positions": {"rain": (0, 0)}}, "'sprinkler' has no position"),
+        (GRASS, {"alt": " "}, "needs a caption and alt text"),
+        (GRASS, {"label": "one"}, "starts with 'fig-', got 'one'"),
+        (nx.DiGraph([(0, 1), (1, 0)]), {}, "cycle: 0 → 1 → 0"),
+        (nx.Graph([(0, 1)]), {}, "needs a networkx.DiGraph, got Graph"),
+        (nx.DiGraph(combinations(range(9), 2)), {}, "more than 5,000 trails begin at 0"),
+        (nx.empty_graph(30, nx.DiGraph), {}, "2 to 20 nodes, got 30"),
+    ],
+)
+def test_bad_input_gets_one_sentence(
+    dag: nx.DiGraph, changes: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message) as raised:
+        explorable(dag, **changes)
+    assert "\n" not in str(raised.value)

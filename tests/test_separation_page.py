@@ -1,0 +1,247 @@
+"""The page's script agrees with d-separation, by mouse, by keyboard, and without a script."""
+
+import shutil
+from collections.abc import Iterator, Sequence
+from itertools import combinations, pairwise
+from random import Random
+from typing import Any
+
+import networkx as nx
+import pytest
+
+from companion.figures import SeparationExplorable
+
+DIAMOND = nx.DiGraph([("a", "b"), ("a", "c"), ("b", "d"), ("c", "d"), ("d", "e")])
+GRASS = nx.DiGraph(
+    [("rain", "wet grass"), ("sprinkler", "wet grass"), ("wet grass", "slippery road")]
+)
+# Clicks as asked, then looks at every node: its state, and the trail that focus shows.
+PLAY = """(root, [source, observed]) => {
+  const part = (i) => root.querySelector(`[data-node="${i}"]`);
+  const click = (i, shiftKey) =>
+    part(i).dispatchEvent(new MouseEvent("click", { shiftKey, bubbles: true }));
+  const drawing = root.querySelector("svg");
+  drawing.querySelectorAll("[aria-pressed=true]").forEach((p) => click(p.dataset.node));
+  click(source, true);
+  observed.forEach((i) => click(i));
+  return [...drawing.querySelectorAll("[data-node]")].map((p) => {
+    p.dispatchEvent(new FocusEvent("focus"));
+    const cross = root.querySelector(".cross");
+    const told = { ...p.dataset, trail: JSON.parse(root.dataset.trail),
+      pressed: p.getAttribute("aria-pressed"), label: p.getAttribute("aria-label"),
+      blocker: cross && +cross.parentNode.dataset.node,
+      text: root.querySelector("p").textContent,
+      lit: [...drawing.querySelectorAll("[data-lit]")].map((e) => +e.dataset.edge) };
+    p.dispatchEvent(new FocusEvent("blur"));
+    return told;
+  });
+}"""
+
+
+def explorable(dag: nx.DiGraph, **changes: Any) -> SeparationExplorable:
+    return SeparationExplorable(dag, **{"caption": "Click.", "alt": "A graph", **changes})
+
+
+def random_dag(seed: int) -> nx.DiGraph:
+    chance = Random(seed)
+    n = chance.randint(5, 8)
+    dag = nx.DiGraph()
+    dag.add_nodes_from(range(n))
+    dag.add_edges_from(e for e in combinations(range(n), 2) if chance.random() < 2.6 / n)
+    return nx.relabel_nodes(dag, dict(enumerate(chance.sample(range(n), n))))
+
+
+def passes(dag: nx.DiGraph, trail: Sequence[Any], k: int, seen: set[Any]) -> bool:
+    before, node, after = trail[k - 1 : k + 2]
+    if dag.has_edge(before, node) and dag.has_edge(after, node):
+        return bool(seen & ({node} | nx.descendants(dag, node)))
+    return node not in seen
+
+
+def active(dag: nx.DiGraph, trail: Sequence[Any], seen: set[Any]) -> bool:
+    return all(passes(dag, trail, k, seen) for k in range(1, len(trail) - 1))
+
+
+def lit_edges(dag: nx.DiGraph, source: Any, seen: set[Any]) -> set[frozenset[Any]]:
+    goals = set(dag) - seen - {source}
+    paths = nx.all_simple_paths(dag.to_undirected(), source, goals) if goals else []
+    return {frozenset(e) for path in paths if active(dag, path, seen) for e in pairwise(path)}
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    players = pytest.importorskip("playwright.sync_api")
+    chromium = shutil.which("chromium")
+    if chromium is None:
+        pytest.skip("no chromium on this machine")
+    with players.sync_playwright() as player:
+        running = player.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        yield running
+        running.close()
+
+
+@pytest.fixture
+def shown(browser: Any, request: pytest.FixtureRequest) -> Iterator[Any]:
+    """A phone without a network; a test passes only if no script failed on it."""
+    scripts = getattr(request, "param", True)
+    phone = {"width": 390, "height": 800}
+    context = browser.new_context(viewport=phone, offline=True, java_script_enabled=scripts)
+    page, errors = context.new_page(), []
+    page.on("pageerror", lambda error: errors.append(error))
+    yield page
+    context.close()
+    assert errors == []
+
+
+def agree(page: Any, built: SeparationExplorable, source: Any, seen: set[Any]) -> None:
+    """Check every node of one state of the page against networkx."""
+    dag, nodes = built.dag, built.nodes
+    asked = [nodes.index(source), [nodes.index(node) for node in seen]]
+    told = page.locator("[data-separation]").first.evaluate(PLAY, asked)
+    edges = list(dag.edges)
+    assert {frozenset(edges[i]) for i in told[0]["lit"]} == lit_edges(dag, source, seen)
+    for node, view in zip(nodes, told, strict=True):
+        assert view["pressed"] == ("true" if node in seen else "false")
+        if node == source or node in seen:
+            assert view["state"] == ("start" if node == source else "observed")
+            assert view["trail"] == [] and view["connected"] == "no"
+            continue
+        apart = nx.is_d_separator(dag, {source}, {node}, seen)
+        assert view["state"] == ("separated" if apart else "connected")
+        assert view["connected"] == ("no" if apart else "yes")
+        trail = [nodes[i] for i in view["trail"]]
+        if not trail:
+            assert apart and not nx.has_path(dag.to_undirected(), source, node)
+            continue
+        assert (trail[0], trail[-1]) == (source, node) and len(set(trail)) == len(trail)
+        assert all(dag.to_undirected().has_edge(*step) for step in pairwise(trail))
+        assert active(dag, trail, seen) != apart
+        paths = nx.all_simple_paths(dag.to_undirected(), source, node)
+        assert len(trail) == min(len(p) for p in paths if active(dag, p, seen) != apart)
+        assert ("is blocked" in view["text"]) == apart == (view["blocker"] is not None)
+        if apart:
+            first = next(k for k in range(1, len(trail)) if not passes(dag, trail, k, seen))
+            assert nodes[view["blocker"]] == trail[first]
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("dag", [DIAMOND, GRASS], ids=["diamond", "grass"])
+def test_every_state_of_a_small_graph_is_d_separation(shown: Any, dag: nx.DiGraph) -> None:
+    built = explorable(dag)
+    shown.set_content(built.html)
+    for source in dag:
+        others = [node for node in dag if node != source]
+        for size in range(len(dag)):
+            for seen in combinations(others, size):
+                agree(shown, built, source, set(seen))
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("seed", range(12))
+def test_random_graphs_agree_with_an_independent_library(shown: Any, seed: int) -> None:
+    dag, chance = random_dag(seed), Random(100 + seed)
+    built = explorable(dag)
+    shown.set_content(built.html)
+    for _ in range(12):
+        source, *others = chance.sample(sorted(dag), len(dag))
+        agree(shown, built, source, set(others[: chance.randint(0, len(dag) - 2)]))
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize(
+    "shown", [False, True], ids=["without script", "with script"], indirect=True
+)
+def test_first_state_is_there_without_a_script_and_the_script_keeps_it(shown: Any) -> None:
+    for seed in range(6):
+        dag = random_dag(seed)
+        source, *seen = Random(seed).sample(sorted(dag), 3)
+        shown.set_content(explorable(dag, source=source, observed=seen).html)
+        drawing = shown.locator("svg:visible")
+        states = [
+            part.get_attribute("data-state") for part in drawing.locator("[data-node]").all()
+        ]
+        nodes = list(nx.topological_sort(dag))
+        for node, state in zip(nodes, states, strict=True):
+            if node == source or node in seen:
+                assert state == ("start" if node == source else "observed")
+            else:
+                apart = nx.is_d_separator(dag, {source}, {node}, set(seen))
+                assert state == ("separated" if apart else "connected")
+        edges = list(dag.edges)
+        lit = [int(e.get_attribute("data-edge")) for e in drawing.locator("[data-lit]").all()]
+        assert {frozenset(edges[i]) for i in lit} == lit_edges(dag, source, set(seen))
+        listed = shown.locator("li").all_text_contents()
+        for kind, text in zip(
+            ("start", "observed", "connected", "separated"), listed, strict=True
+        ):
+            named = [str(n) for n, state in zip(nodes, states, strict=True) if state == kind]
+            assert text.partition(": ")[2] == (", ".join(named) or "none")
+
+
+@pytest.mark.browser
+def test_keyboard_observes_starts_and_explains(shown: Any) -> None:
+    shown.set_content(explorable(GRASS).html)
+    node = {name: shown.locator(f"[data-node]:visible[aria-label^='{name}']") for name in GRASS}
+    line = shown.locator("[aria-live] p")
+    assert "Tab" in line.text_content()
+    shown.locator("input[value=why]").focus()
+    shown.keyboard.press("ArrowLeft")
+    shown.keyboard.press("ArrowLeft")
+    assert shown.locator("input[value=observe]").is_checked()
+    node["sprinkler"].focus()
+    assert (
+        "is blocked: wet grass is a collider and neither it nor a descendant" in line.inner_text()
+    )
+    shown.keyboard.press("Shift+Tab")
+    shown.keyboard.press("Tab")
+    shown.keyboard.press("Tab")
+    assert shown.evaluate("document.activeElement.getAttribute('aria-label')")[:9] == "wet grass"
+    shown.keyboard.press("Enter")
+    assert node["wet grass"].get_attribute("aria-pressed") == "true"
+    assert node["sprinkler"].get_attribute("aria-label") == "sprinkler, connected"
+    node["sprinkler"].focus()
+    told = "rain → wet grass ← sprinkler is active: wet grass is a collider and is observed."
+    assert line.inner_text() == told
+    node["wet grass"].focus()
+    shown.keyboard.press("Space")
+    assert node["wet grass"].get_attribute("aria-pressed") == "false"
+    node["slippery road"].focus()
+    shown.keyboard.press("s")
+    assert node["slippery road"].get_attribute("data-state") == "start"
+    assert node["rain"].get_attribute("data-state") == "connected"
+    shown.locator("button").press("Enter")
+    assert node["rain"].get_attribute("data-state") == "start"
+
+
+@pytest.mark.browser
+def test_a_tap_does_what_is_chosen_and_one_copy_leaves_the_other_alone(shown: Any) -> None:
+    html = explorable(GRASS).html
+    shown.set_content(html + html + explorable(DIAMOND).html)
+    one, other, third = shown.locator("[data-live]").all()
+    before = [other.inner_html(), third.inner_html()]
+    tapped = one.locator("[data-node]:visible", has_text="wet")
+    tapped.click()
+    assert tapped.get_attribute("data-state") == "observed"
+    one.locator("input[value=why]").check()
+    tapped.click()
+    assert tapped.get_attribute("data-state") == "observed"
+    one.locator("input[value=start]").check()
+    tapped.click()
+    assert tapped.get_attribute("data-state") == "start"
+    assert tapped.get_attribute("aria-pressed") == "false"
+    assert [other.inner_html(), third.inner_html()] == before
+    assert other.locator("input[value=observe]").is_checked()
+
+
+@pytest.mark.browser
+def test_a_phone_has_room_for_it_and_fingers_too(shown: Any) -> None:
+    wide = nx.DiGraph([(f"cause {i}", f"effect number {j}") for i in range(4) for j in (i, i + 1)])
+    shown.set_content("<meta name=viewport content='width=device-width'>" + explorable(wide).html)
+    assert shown.evaluate("document.documentElement.scrollWidth") <= 390
+    targets = [part.bounding_box() for part in shown.locator("rect:visible, label, button").all()]
+    assert min(min(box["height"], box["width"]) for box in targets) >= 40
+    nodes = [part.bounding_box() for part in shown.locator("rect:visible").all()]
+    assert len(nodes) == len(wide)
+    for a, b in combinations(nodes, 2):
+        across, down = abs(a["x"] - b["x"]), abs(a["y"] - b["y"])
+        assert across >= min(a["width"], b["width"]) or down >= min(a["height"], b["height"])
