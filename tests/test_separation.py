@@ -53,6 +53,12 @@ def test_twelve_nodes_are_light_and_ask_for_nothing() -> None:
     assert re.findall(r"https?://[^\"']*", html) == ["http://www.w3.org/2000/svg"]
 
 
+def test_the_start_is_the_first_node_that_is_not_observed() -> None:
+    assert explorable(GRASS).source == "rain"
+    built = explorable(GRASS, observed=["rain", "slippery road"])
+    assert built.source == "sprinkler" and built.connected == {"wet grass"}
+
+
 def test_no_text_breaks_the_page() -> None:
     dag = nx.DiGraph([("</script>", 'a"b'), ("<i>", 'a"b')])
     built = explorable(dag, alt='"<', label="fig-x", names={"<i>": "one & two"})
@@ -69,7 +75,7 @@ def test_no_text_breaks_the_page() -> None:
         (GRASS, {"source": "rian"}, "no node 'rian' .*did you mean 'rain'"),
         (GRASS, {"observed": ["sprinkle"]}, "did you mean 'sprinkler'"),
         (GRASS, {"names": {"x": "y"}}, "no node 'x'"),
-        (GRASS, {"observed": ["rain"]}, "must not be observed, got 'rain'"),
+        (GRASS, {"source": "rain", "observed": ["rain"]}, "must not be observed, got 'rain'"),
         (GRASS, {"positions": {"rain": (0, 0)}}, "'sprinkler' has no position"),
         (GRASS, {"alt": " "}, "needs a caption and alt text"),
         (GRASS, {"label": "one"}, "starts with 'fig-', got 'one'"),

@@ -78,7 +78,7 @@ names = "ABCD"
 ring = nx.cycle_graph(names)
 
 # %% tags=["hide-input"]
-patterns = ["".join("01"[k <= t < k + 4] for k in range(4)) for t in range(8)]
+patterns = ["".join("01"[k < t <= k + 4] for k in range(4)) for t in range(8)]
 figure = figures.blank(1.15)
 for axes, pattern in zip(figure.subplots(1, 8), patterns, strict=True):
     corners = np.array([(0, 1), (1, 1), (1, 0), (0, 0)])
@@ -408,7 +408,7 @@ results_table(
 # ## For positive laws, neighbours are enough
 #
 # Now the question of the title.
-# The theorem below was found by Hammersley and Clifford in 1971, who never published it because they hoped to remove the word "positive" {cite:p}`hammersley1971markov,besag1974spatial`.
+# Hammersley and Clifford found the theorem below in 1971 and left it unpublished, hoping to get rid of the word "positive" {cite:p}`hammersley1971markov,clifford1990markov`; the proof by inversion of sums over subsets is due to several authors {cite:p}`besag1974spatial,lauritzen1996graphical`.
 # Its idea is to compute the factors instead of guessing them.
 # Choose a reference state $x^\circ$, and compare states in which only the nodes of a set leave it.
 # For $T \subseteq V$ let $h_T(x) = \log p(x_T, x^\circ_{V \setminus T})$, and define the *canonical potential* of every $S \subseteq V$ by
@@ -447,7 +447,7 @@ results_table(
 # 8. (d) implies (a): in $p = \prod_S \phi_S$ only the factors of cliques are left.
 # :::
 #
-# Two pages of mathematics; the program is one line of formula between two loops.
+# The program is {eq}`eq-mn-canonical` inside of two loops, over $S$ and over $T$.
 
 # %%
 show_source(canonical_potentials)
@@ -521,5 +521,69 @@ check("thm-mn-hc").holds(
         "potentials of maximal cliques only": (
             pairwise == multiplies(largest)
         ).ravel(),
+    },
+)
+
+# %%
+incomplete = np.array([len(H.edges) < 6 for H in graphs])
+count = pairwise[incomplete].sum()
+Markdown(
+    f"The pairwise property holds for {count:,} pairs of a law and an "
+    "incomplete graph, and the law is a product in exactly these cases."
+)
+
+# %% [markdown]
+# (sec-mn-lamps)=
+# ## The running lights are no product, only a limit of products
+#
+# Back to the window, where eight patterns never occur.
+# Its law was found by Moussouris {cite:p}`moussouris1974gibbs`; the eight patterns are the cycle of a twisted ring counter.
+# Let $s(x) = [x_A = x_B] + [x_B = x_C] + [x_C = x_D] + [x_D \ne x_A]$, where $[\cdot]$ is 1 if true and 0 if not.
+#
+# :::{prf:theorem} The running lights
+# :label: thm-mn-lamps
+# Let $p$ be uniform on the eight patterns of the window.
+#
+# - (a) $p$ has the global Markov property of the ring.
+# - (b) $p$ does not factorise over the ring.
+# - (c) $q_J(x) = e^{J s(x)} / Z$ does, and $\tfrac12 \sum_x |p(x) - q_J(x)| = \frac{1}{1 + e^{2J}}$.
+# :::
+#
+# :::{prf:proof}
+# In steps:
+#
+# 1. In the ring the only separations are $A$ from $C$ by $\{B, D\}$, and $B$ from $D$ by $\{A, C\}$.
+# 2. The motor's step $(x_A, x_B, x_C, x_D) \mapsto (1 - x_D, x_A, x_B, x_C)$ takes the eight patterns to one another, and makes of the first statement the second. So the first is enough for (a).
+# 3. Given $x_B, x_D$ there are two patterns: 0000 and 1000, 1100 and 1110, 1111 and 0111, 0011 and 0001. In each case one of the lamps $A$ and $C$ is certain, hence independent of the other.
+# 4. For (b): the patterns 0000, 0111, 1000, 1100 show all four states of the pair $A, B$. By the motor's step, every pair of neighbours shows all four.
+# 5. If $p$ were $\tfrac1Z \phi_{AB}\, \phi_{BC}\, \phi_{CD}\, \phi_{DA}$ (factors of single lamps go into these), every $\phi$ would be positive in all four states, since some possible pattern shows each. Then all sixteen products are positive, but $p$ is 0 for eight.
+# 6. For (c): once around the ring the lamps change an even number of times, so an even number of neighbours agree; as the last term of $s$ counts a difference, $s$ is odd: 1 or 3.
+# 7. $s = 3$ means that one term is 0; there are 4 choices for it and 2 for $x_A$, which fix the pattern. So there are eight patterns with $s = 3$, and those of the window are such.
+# 8. Hence $q_J$ is constant on the window's patterns, and the others have $q_J = \frac{8 e^J}{8 e^{3J} + 8 e^J} = \frac{1}{1 + e^{2J}}$ together. Half the sum of differences is the mass that is in the wrong place, which is this.
+# :::
+#
+# The first check reads (a) and (b) off the law: the two independencies, the sixteen states of pairs of neighbours that occur, and a pattern that does not.
+
+
+# %%
+def facts(shown):
+    """Whether a uniform law on patterns is Markov, and why no product."""
+    p = torch.zeros(2, 2, 2, 2)
+    for pattern in shown:
+        p[tuple(map(int, pattern))] = 1 / len(shown)
+    law = Table(p, names)
+    markov = [independent(law, *s) for s in separations(ring)]
+    pairs = [law.marginal(*edge).values.flatten() > 0 for edge in ring.edges]
+    return [*markov, *torch.cat(pairs).tolist(), bool((p == 0).any())]
+
+
+check("thm-mn-lamps").holds(
+    facts(patterns),
+    wrong={
+        "off in the reverse order": facts(patterns[:5]),
+        "one lamp at a time": facts(["1000", "0100", "0010", "0001"]),
+        "every pattern": facts(map("".join, product("01", repeat=4)).__iter__)
+        if False
+        else facts(list(map("".join, product("01", repeat=4)))),
     },
 )

@@ -1080,35 +1080,34 @@ check("thm-variational-ising").equal(
 # The cure is again to join what belongs together {cite:p}`saul1996exploiting`: one factor for each column of the grid, by the same code.
 
 # %%
-side = 6
+side, rng = 6, torch.Generator()
 by_column = [[(i, j) for i in range(side)] for j in range(side)]
 up = torch.full((side, side), 0.5)
 
 
-def on_the_grid(beta):
-    """log Z and two bounds on it; exact and two mean-field magnetisations."""
+def exact_grid(beta):
+    """log Z, and the size of the magnetisation."""
     field = torch.zeros((), dtype=torch.float64, requires_grad=True)
     log_z = ising.ising_log_partition(side, beta, field)
     (first,) = torch.autograd.grad(log_z, field, create_graph=True)
     (second,) = torch.autograd.grad(first, field)
-    rng, tables = (
-        torch.Generator().manual_seed(0),
-        ising.ising_tables(side, beta),
-    )
+    return log_z.item(), second.item() ** 0.5 / side**2
+
+
+def mean_fields(beta):
+    """For sites and for columns: the bound, then the magnetisation."""
     sites = ising.IsingMeanField(side, beta, means=up)
-    blocks = MeanField(tables, blocks=by_column, generator=rng)
-    bounds = [
-        coordinate_ascent(q, tolerance=1e-7)[-1] for q in (sites, blocks)
-    ]
-    spin = blocks.marginal((0, 0))
-    sizes = sites.means[0, 0].item(), abs(spin["+"] - spin["-"])
-    return [log_z.item(), *bounds, second.item() ** 0.5 / side**2, *sizes]
+    tables = ising.ising_tables(side, beta)
+    blocks = MeanField(tables, (), by_column, rng.manual_seed(seed))
+    bounds = [coordinate_ascent(q, 500, 1e-7)[-1] for q in (sites, blocks)]
+    up_prob = blocks.marginal((0, 0))["+"]
+    return *bounds, sites.means[0, 0].item(), abs(2 * up_prob - 1)
 
 
+# %%
 betas = np.linspace(0.1, 0.6, 13)
-log_z, *bounds, exact, of_sites, of_columns = columns(
-    [on_the_grid(beta) for beta in betas]
-)
+log_z, exact = columns([exact_grid(beta) for beta in betas])
+*bounds, of_sites, of_columns = columns([mean_fields(b) for b in betas])
 
 # %% tags=["hide-input"]
 figure = figures.blank(3.3)
@@ -1198,14 +1197,16 @@ def saddle(z):
     return z[:, 0] * z[:, 1] - z[:, 0] ** 2 / 2
 
 
-truth = torch.zeros(2, 2, 2).double()  # (way, mean or log std, coordinate)
-truth[:, 0] = torch.stack([mean[1] - mean[0], mean[0]])
-truth[:, 1, 0] = -(2 * log_std[0]).exp()
 place = saddle, mean, log_std, noise
 scores = black_box.score_gradients(*place, baseline=-1.0)
 slopes = black_box.reparameterised_gradients(*place)
 unscaled = scores * torch.stack([log_std.exp(), torch.ones(2)])
 no_noise = slopes[:, :1].expand(-1, 2, -1)
+
+# %%
+truth = torch.zeros(2, 2, 2).double()  # (way, mean or log std, coordinate)
+truth[:, 0] = torch.stack([mean[1] - mean[0], mean[0]])
+truth[:, 1, 0] = -(2 * log_std[0]).exp()
 check("thm-variational-gradients").unbiased(
     torch.stack([scores, slopes], 1),
     truth,
@@ -1399,7 +1400,7 @@ def log_joint(w):
 
 
 def gap_after(path):
-    """KL(q || posterior) after each step, by the theorem of over-confidence."""
+    """KL(q || posterior) after each step, by eq. (variational-gaussian)."""
     apart = path.mean - mu
     ratio = (2 * path.log_std).exp() * precision.diagonal()
     return least + ((apart @ precision) * apart).sum(1) / 2 + widths(ratio)
@@ -1722,12 +1723,10 @@ w = torch.cartesian_prod(*[torch.linspace(-7, 7, 501).double()] * 2)
 cell = math.log((14 / 500) ** 2)
 found = torch.distributions.Normal(path.mean[-1], path.log_std[-1].exp())
 log_q, log_p = found.log_prob(w).sum(1), log_posterior(w)
-exact_value = log_p.logsumexp(0).item() + cell
+evidence = log_p.logsumexp(0).item() + cell
 bound = ((log_q + cell).exp() * (log_p - log_q)).sum().item()
-assert 0 < exact_value - bound < 0.5
-print(
-    f"log p {exact_value:.3f}, bound {bound:.3f}, gap {exact_value - bound:.3f}"
-)
+assert 0 < evidence - bound < 0.5
+print(f"log p {evidence:.3f}, bound {bound:.3f}, gap {evidence - bound:.3f}")
 
 # %% [markdown]
 # ```{solution-end}
@@ -1766,19 +1765,17 @@ results_table(rows[:4])
 # ## What she lost
 
 # %%
-alone, joined = (
-    doctors[k].marginal("pneumonia")["yes"]
-    for k in ("each node alone", "pneumonia and bronchitis joined")
-)
+names = ["each node alone", "pneumonia and bronchitis joined"]
+says = [doctors[name].marginal("pneumonia")["yes"] for name in names]
+lost = [gaps[name] for name in names]
 Markdown(
-    "She lost exactly a divergence: "
-    f"{gaps['each node alone']:.2f} nats between what she believes and the "
-    f"posterior. With it went the correlation of the diseases, and nearly "
-    f"all of her doubt: she says {alone:.0%} where the answer is {exact_chance:.0%}. "
-    "Two things bring it back: not to weigh what nobody looked at, and to "
-    "weigh together what explains each other away. With both she says "
-    f"{joined:.0%}, and the gap is "
-    f"{gaps['pneumonia and bronchitis joined']:.2f} nats."
+    f"She lost exactly a divergence: {lost[0]:.2f} nats between what she "
+    "believes and the posterior. With it went the correlation of the "
+    f"diseases, and nearly all of her doubt: she says {says[0]:.0%} where "
+    f"the answer is {exact_chance:.0%}. Two things bring it back: not to "
+    "weigh what nobody looked at, and to weigh together what explains each "
+    f"other away. With both she says {says[1]:.0%}, and the gap is "
+    f"{lost[1]:.2f} nats."
 )
 
 # %% [markdown]

@@ -69,8 +69,7 @@ def draw_graph(
     edges = routes(graph, shapes, HEAD)
     box = frame(shapes.values(), (edge for edge, _ in edges.values()))
     if axes is None:
-        told = alt or in_words(graph, labels, observed)
-        axes = sheet(box[2] - box[0], box[3] - box[1], told).add_axes((0, 0, 1, 1))
+        axes = sheet(box, alt or in_words(graph, labels, observed)).add_axes((0, 0, 1, 1))
     look_at(axes, box)
     for (a, b), (edge, one_way) in edges.items():
         lit, broken = ((a, b) in group or (b, a) in group for group in (strong, dashed))
@@ -80,9 +79,9 @@ def draw_graph(
     return cast(Figure, axes.figure)
 
 
-def sheet(width: float, height: float, alt: str) -> Figure:
-    """Make an empty figure of a size in CSS pixels whose axes are put by hand."""
-    figure = blank(height / DPI, width / DPI)
+def sheet(box: Sequence[float], alt: str) -> Figure:
+    """Make an empty figure for a box (left, top, right, bottom); axes are put by hand."""
+    figure = blank((box[3] - box[1]) / DPI, (box[2] - box[0]) / DPI)
     figure.set_layout_engine("none")
     figure.set_label(alt)
     return figure
@@ -210,7 +209,7 @@ def graph_grid(
     side = min(wide - 20, 124.0)
     tall = above + side + 14
     height = tall * ceil(len(graphs) / columns)
-    figure = sheet(DPI * WIDTH, height, alt)
+    figure = sheet((0, 0, DPI * WIDTH, height), alt)
     for k, (graph, head, sign) in enumerate(zip(graphs, heads, signs, strict=True)):
         low = height - tall * (k // columns) - above - side
         box = np.array([wide * (k % columns), low, wide, side]) / [*2 * [DPI * WIDTH, height]]

@@ -27,7 +27,7 @@ class SeparationExplorable:
     ones, and says for each node which trail is active, or where all are blocked. It shows itself
     as HTML that needs no kernel and no network; without scripts, in its first state, in words too.
 
-    `source`: where to start, by default the first root. `observed`: observed at first.
+    `observed`: observed at first. `source`: where to start, by default the first other node.
     `positions`: node -> (x, y), y upwards; without them the graph is layered. `names`: node ->
     plain text, else the node as text. `caption` says what to see and may hold simple HTML,
     `alt` what the picture shows, `label` is an anchor, "fig-...". Raises ValueError for a
@@ -50,7 +50,8 @@ class SeparationExplorable:
         if not 2 <= len(self.nodes) <= MOST:
             raise ValueError(f"needs a graph of 2 to {MOST} nodes, got {len(self.nodes)}")
         self.dag = dag
-        self.source = self.nodes[0] if source is None else source
+        free = (node for node in self.nodes if node not in observed)
+        self.source = next(free, self.nodes[0]) if source is None else source
         self.observed = [node for node in self.nodes if node in observed]
         places = layered(dag) if positions is None else positions
         self.check([*observed, *(names or {})], places)

@@ -146,7 +146,7 @@ def fitted(
 ) -> dict[Hashable, Shape]:
     """Turn positions into shapes that fit a width, and a height if one is given, in CSS pixels.
 
-    `halves`: half width, half height and corner of each node to place. Without a height, rows stretch
+    `halves`: half width, half height and corner of each node. Without a height, rows stretch
     until no node lies on another, and a row too long for the width is staggered.
     """
     nodes = list(halves)
