@@ -59,6 +59,7 @@ notebooks: .venv/.ready
 bench: .venv/.ready
 	.venv/bin/python $(PIP) "pythae>=0.1.2"
 	.venv/bin/python tests/bench/run.py
+	OMP_NUM_THREADS=1 .venv/bin/python tests/bench/graphs.py
 
 lab: .venv/.ready
 	.venv/bin/jupyter lab --notebook-dir book

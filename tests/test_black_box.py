@@ -91,6 +91,23 @@ def test_ascent_finds_the_best_factorised_gaussian(estimator, error: float) -> N
     torch.testing.assert_close(variances, 1 / precision.diagonal(), atol=0, rtol=error)
 
 
+def test_ascent_is_adam_with_a_cosine() -> None:
+    start = torch.tensor([0.3, -0.2, 1.0], dtype=torch.float64)
+    path = black_box_ascent(cubic, start, 0 * start, steps=50, generator=torch.Generator())
+    parameters = torch.stack([start, 0 * start]).requires_grad_()
+    adam = torch.optim.Adam([parameters], lr=0.05)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(adam, 50)
+    generator = torch.Generator()
+    for _ in range(50):
+        noise = torch.randn(10, D, generator=generator, dtype=torch.float64)
+        mean, log_std = parameters.detach()
+        parameters.grad = -reparameterised_gradients(cubic, mean, log_std, noise).mean(0)
+        parameters.grad[1] -= 1  # the entropy
+        adam.step()
+        schedule.step()
+    torch.testing.assert_close(torch.stack([path.mean[-1], path.log_std[-1]]), parameters.detach())
+
+
 def test_same_generator_same_path() -> None:
     start = torch.zeros(D, dtype=torch.float64)
     paths = [

@@ -11,7 +11,7 @@ from companion.graphs.mixtures import MixtureEM, MixtureMeanField, mixture_log_e
 from companion.graphs.table import Table
 
 TABLES = [Table([0.5, 0.5], ["rain"]), Table([[0.9, 0.1], [0.2, 0.8]], ["rain", "wet"])]
-X = torch.randn(6, 2)
+X = torch.tensor([[0.0, 1.0], [0.5, 2.0], [4.0, -1.0], [5.0, 0.0], [-3.0, 2.0], [1.0, 0.5]])
 
 
 @pytest.mark.parametrize(
@@ -75,11 +75,15 @@ def test_em_says_that_a_component_has_shrunk_onto_a_point() -> None:
 
 
 def test_a_wrong_update_is_noticed() -> None:
-    """A bound that falls stops the ascent: here the update forgets the prior."""
+    """A bound that falls stops the ascent: here, at the optimum, the update forgets a prior."""
 
     class Forgetful(MixtureMeanField):
         def update_means(self) -> None:
-            self.means = self.shares.T @ self.x / self.shares.sum(0)[:, None] * 1.5
+            self.means = self.shares.T @ self.x / self.shares.sum(0)[:, None]
 
+    right = MixtureMeanField(X, X[[0, 2]], spread=1.0)
+    coordinate_ascent(right, tolerance=0)
+    wrong = Forgetful(X, right.means, spread=1.0)
+    wrong.variances, wrong.shares = right.variances, right.shares
     with pytest.raises(ArithmeticError, match="never falls, so an update is wrong"):
-        coordinate_ascent(Forgetful(X, X[:2]), tolerance=0)
+        coordinate_ascent(wrong, tolerance=0)

@@ -14,8 +14,8 @@
 #
 # Cover one lamp of the photograph.
 # Its two neighbours tell you something about it; once they are seen, the lamp across tells nothing more.
-# No lamp comes first, so the arrows of the last chapter have no place here: the picture is a ring with four edges.
-# It seems natural to describe the window by four small tables, one for each pair of neighbours, that give a score to what the pair shows, and to take the probability of a pattern as proportional to the product of its four scores.
+# No lamp is the cause of another, so the arrows of the last chapter have no place here: the picture is a ring with four edges.
+# It seems natural to give a score to what each pair of neighbours shows, by four small tables, and to take the probability of a pattern as proportional to the product of its four scores.
 # Can you find the scores?
 #
 # :::{admonition} You will learn to
@@ -54,24 +54,50 @@ import networkx as nx
 import numpy as np
 import torch
 from IPython.display import Markdown
-from scipy.optimize import linprog
 
 from companion import figures
 from companion.claims import check
-from companion.figures import Explorable, draw_graph, graph_grid, layered
-from companion.figures import results_table, show, show_source
+from companion.figures import (
+    Explorable,
+    circle,
+    draw_graph,
+    graph_grid,
+    layered,
+    results_table,
+    show,
+    show_source,
+)
 from companion.figures.style import PALETTE
-from companion.graphs import BayesNet, JunctionTree, MarkovNet, Table
-from companion.graphs import all_dags, all_graphs, canonical_potentials
-from companion.graphs import clique_factors, d_separated, d_separations
-from companion.graphs import independencies, independent, is_i_map
-from companion.graphs import is_perfect_map, local_statements
-from companion.graphs import maximal_cliques, medical_diagnosis
-from companion.graphs import minimal_i_map, moral, mutual_information
-from companion.graphs import pairwise_statements, separated, separations
-from companion.graphs import server_monitoring, skeleton, statements
-from companion.graphs import v_structures
 
+# %% tags=["hide-input"]
+from companion.graphs import (
+    BayesNet,
+    MarkovNet,
+    Table,
+    all_dags,
+    all_graphs,
+    canonical_potentials,
+    clique_factors,
+    d_separated,
+    d_separations,
+    independent,
+    is_i_map,
+    is_perfect_map,
+    local_statements,
+    maximal_cliques,
+    medical_diagnosis,
+    minimal_i_map,
+    moral,
+    pairwise_statements,
+    separations,
+    server_monitoring,
+    skeleton,
+    statements,
+    v_structures,
+)
+
+# %% tags=["hide-input"]
+torch.set_default_dtype(torch.float64)
 rng = np.random.default_rng(seed)
 generator = torch.Generator().manual_seed(seed)
 names = "ABCD"
@@ -114,13 +140,16 @@ print("B ⊥ D | A, C:", independent(lamps, "B", "D", ["A", "C"]))
 # A *Markov network* over $H$ is a law of the form
 #
 # $$
-# p(x) = \frac1Z \prod_{C} \phi_C(x_C), \qquad Z = \sum_x \prod_C \phi_C(x_C),
+# \begin{aligned}
+# p(x) & = \frac1Z \prod_{C} \phi_C(x_C), \\
+# Z & = \sum_x \prod_C \phi_C(x_C),
+# \end{aligned}
 # $$ (eq-mn-factors)
 #
-# with a factor for each clique of $H$, or only for the maximal ones, which hold the others.
+# with a factor for each clique of $H$, or for the maximal ones alone, which hold the others.
 # We say that such a law *factorises* over $H$.
 # A factor is no probability: it need not sum to anything.
-# Here is the smallest interesting one: four lamps whose neighbours like to agree, by a factor $e^J$.
+# For example, let neighbours in the ring agree by a factor $e^J$.
 
 
 # %%
@@ -175,26 +204,23 @@ def stated(found):
 
 
 def margins(n):
-    """All margins of tables (laws, 2, 2, 2, 2), by the names kept."""
+    """All margins of tables (2, 2, 2, 2, laws), by the names kept."""
     kept = [frozenset(k) for r in range(5) for k in combinations(names, r)]
+    out = {k: [i for i, v in enumerate(names) if v not in k] for k in kept}
     return {
-        k: n.sum(
-            tuple(1 + names.index(v) for v in names if v not in k),
-            keepdims=True,
-            dtype=n.dtype,
-        )
-        for k in kept
+        k: n.sum(tuple(axes), keepdims=True, dtype=n.dtype)
+        for k, axes in out.items()
     }
 
 
 # %%
 def held(n):
     """All statements that hold in tables of counts: 55 bits for each."""
-    at, bits = margins(n), np.zeros(len(n), np.int64)
+    at, bits = margins(n), np.zeros(n.shape[-1], np.int64)
     for (pair, s), bit in every.items():
         x, y = pair
         equal = at[x | y | s] * at[s] == at[x | s] * at[y | s]
-        bits[equal.all((1, 2, 3, 4))] |= bit
+        bits[equal.all((0, 1, 2, 3))] |= bit
     return bits
 
 
@@ -210,10 +236,10 @@ def products(H, size):
     """Random products of integer factors over the maximal cliques of H."""
     parts = []
     for clique in maximal_cliques(H):
-        axes = [0, *(1 + names.index(v) for v in clique)]
-        parts += [rng.integers(0, 4, (size, *[2] * len(clique))), axes]
+        axes = [*(names.index(v) for v in clique), 4]
+        parts += [rng.integers(0, 4, [2] * len(clique) + [size]), axes]
     n = np.einsum(*parts, range(5))
-    return n[n.sum((1, 2, 3, 4)) > 0]
+    return n[..., n.sum((0, 1, 2, 3)) > 0]
 
 
 def unjoined(H):
@@ -221,8 +247,9 @@ def unjoined(H):
     return [s for s in statements(names) if not nx.cut_size(H, s[0], s[1])]
 
 
+# %%
 drawn = [held(products(H, 40)) for H in graphs]
-claimed = [[s for s in statements(names) if separated(H, *s)] for H in graphs]
+claimed = [separations(H) for H in graphs]
 empty = [[(x, y, frozenset()) for x, y, _ in c] for c in claimed]
 
 
@@ -269,12 +296,20 @@ def formula(H):
 
 Markdown("\n".join(f"- {k}: ${formula(H)}$" for k, H in given.items()))
 
+
 # %% tags=["hide-input"]
+def strip(H):
+    """Put four nodes on a circle, others in a strip of triangles."""
+    up_and_down = {v: (i / 2, -(i % 2)) for i, v in enumerate(H)}
+    return circle(H) if len(H) == 4 else up_and_down
+
+
 show(
     graph_grid(
         list(given.values()),
         list(given),
         columns=3,
+        layout=strip,
         alt="A chain of five nodes; a square with one diagonal; four triangles in a strip with a tail.",
     ),
     "Three networks: the formulas above list their maximal cliques.",
@@ -282,9 +317,8 @@ show(
 )
 
 # %% [markdown]
-# How many numbers does that take if all variables are binary?
-# A factor over $k$ nodes has $2^k$ numbers, but not all are free: a constant can move from one factor to another.
-# The number of directions in which the law can move is the number of non-empty cliques of any size (exercise).
+# A factor over $k$ binary nodes has $2^k$ numbers, but not all are free: a constant can move from one factor to another.
+# The law can move in as many directions as there are non-empty cliques of any size (exercise).
 
 # %%
 results_table(
@@ -308,6 +342,7 @@ results_table(
 #
 # A product has the global property; what if we only know independencies?
 # There are three ways to say that only neighbours count.
+# Call a law *positive* if every state has positive probability.
 #
 # - *Global*: $X \perp Y \mid S$ whenever $S$ separates $X$ from $Y$.
 # - *Local*: $v \perp V \setminus (N(v) \cup \{v\}) \mid N(v)$ for every node: given its neighbours, a node is independent of the rest. $N(v)$ is its *Markov blanket*.
@@ -325,7 +360,7 @@ results_table(
 # 1. $N(v)$ separates $v$ from the rest, because every path from $v$ begins with a neighbour. So the local property is a part of the global one.
 # 2. Let $a, b$ not be joined. The local property says $a \perp R \mid N(a)$ with $b \in R = V \setminus (N(a) \cup \{a\})$. By weak union ({prf:ref}`thm-probability-semigraphoid`), $R \setminus \{b\}$ may move to the condition: $a \perp b \mid V \setminus \{a, b\}$.
 #
-# Now let the law be positive and pairwise Markov, and let $S$ separate $X$ from $Y$, all three disjoint, $X$ and $Y$ not empty. We go down from the largest $S$ to smaller ones, and assume the claim for all separating sets with more nodes than $S$.
+# Now let the law be positive and pairwise Markov, and let $S$ separate $X$ from $Y$, neither of them empty. The largest $S$ come first: we assume the claim for all separating sets with more nodes than $S$.
 #
 # 3. $|S| = |V| - 2$: then $X$ and $Y$ are two nodes that are not joined, and the claim is the pairwise property.
 # 4. $|S| < |V| - 2$ and $X \cup Y \cup S = V$: one of $X, Y$, say $Y$, has two nodes or more; split it into $Y_1, Y_2$. A larger set still separates, so by assumption $X \perp Y_1 \mid S \cup Y_2$ and $X \perp Y_2 \mid S \cup Y_1$. By intersection ({prf:ref}`thm-probability-intersection`, which needs positivity) $X \perp Y \mid S$.
@@ -337,9 +372,9 @@ results_table(
 # The check takes two families of laws of four bits: *all* 65,535 that are uniform on a non-empty set of patterns, and *all* 65,536 whose weights are 1 or 2, each with all 64 graphs.
 
 # %%
-bits = (np.arange(2**16)[:, None] >> np.arange(16) & 1).astype(np.int16)
-uniform, weighted = bits[1:].reshape(-1, 2, 2, 2, 2), bits + 1
-weighted = weighted.reshape(-1, 2, 2, 2, 2)
+bits = (np.arange(2**16) >> np.arange(16)[:, None] & 1).astype(np.int16)
+uniform = bits[:, 1:].reshape(2, 2, 2, 2, -1)
+weighted = (bits + 1).reshape(2, 2, 2, 2, -1)
 held_uniform, held_weighted = held(uniform), held(weighted)
 law_bits = np.concatenate([held_uniform, held_weighted])
 positive = np.arange(len(law_bits)) >= 2**16 - 2  # no pattern is left out
@@ -379,7 +414,7 @@ check("thm-mn-properties").holds(
 )
 
 # %% [markdown]
-# An implication whose premise never holds is true for free, so we count, over all graphs but the complete one, which states nothing.
+# An implication whose premise never holds is true for free, so we count, without the complete graph, which states nothing.
 
 # %%
 few = np.array([len(H.edges) < 6 for H in graphs])[:, None]
@@ -407,9 +442,8 @@ results_table(
 # (sec-mn-hc)=
 # ## For positive laws, neighbours are enough
 #
-# Now the question of the title.
-# Hammersley and Clifford found the theorem below in 1971 and left it unpublished, hoping to get rid of the word "positive" {cite:p}`hammersley1971markov,clifford1990markov`; the proof by inversion of sums over subsets is due to several authors {cite:p}`besag1974spatial,lauritzen1996graphical`.
-# Its idea is to compute the factors instead of guessing them.
+# Hammersley and Clifford found the theorem below in 1971 and left it unpublished, hoping to get rid of the word "positive" {cite:p}`hammersley1971markov,clifford1990markov`.
+# The proof below {cite:p}`grimmett1973theorem,besag1974spatial` computes the factors instead of guessing them.
 # Choose a reference state $x^\circ$, and compare states in which only the nodes of a set leave it.
 # For $T \subseteq V$ let $h_T(x) = \log p(x_T, x^\circ_{V \setminus T})$, and define the *canonical potential* of every $S \subseteq V$ by
 #
@@ -436,10 +470,13 @@ results_table(
 # 2. Let $m = |V \setminus T|$. There are $\binom mk$ sets $S \supseteq T$ with $k$ more nodes, so by the binomial theorem the coefficient is $(1 - 1)^m$: 1 for $m = 0$ and 0 otherwise.
 # 3. So $\sum_S \log \phi_S = h_V = \log p$, for every positive law. This is Möbius inversion.
 # 4. (a) implies (b) by {prf:ref}`thm-mn-global`, and (b) implies (c) by {prf:ref}`thm-mn-properties`.
-# 5. (c) implies (d). Let $S$ not be a clique: it holds two nodes $a, b$ that are not joined. Each subset of $S$ is $T$, $T \cup a$, $T \cup b$ or $T \cup ab$ for one $T \subseteq S \setminus \{a, b\}$, and the signs of these four are those of $T$ times $+, -, -, +$:
+# 5. (c) implies (d). Let $S$ not be a clique: it holds two nodes $a, b$ that are not joined. Each subset of $S$ is $T$, $Ta = T \cup \{a\}$, $Tb$ or $Tab$ for one $T \subseteq S \setminus \{a, b\}$, and the signs of these four are that of $T$ times $+, -, -, +$. So, with $T$ running over the subsets of $S \setminus \{a, b\}$,
 #
 #    $$
-#    \log \phi_S = \sum_{T \subseteq S \setminus \{a, b\}} (-1)^{|S \setminus T|} \big( h_T - h_{T \cup a} - h_{T \cup b} + h_{T \cup ab} \big).
+#    \begin{aligned}
+#    & \log \phi_S = \sum_{T} (-1)^{|S \setminus T|} \\
+#    & \quad \big( h_T - h_{Ta} - h_{Tb} + h_{Tab} \big).
+#    \end{aligned}
 #    $$ (eq-mn-four)
 #
 # 6. In each bracket all nodes but $a, b$ have the same states, say $y$. It is the logarithm of $\frac{p(x_a, x_b, y)\, p(x^\circ_a, x^\circ_b, y)}{p(x_a, x^\circ_b, y)\, p(x^\circ_a, x_b, y)}$.
@@ -463,63 +500,65 @@ def inversion(sign):
     """Matrices that take log p (16,) to log phi_S (16,), one for each S."""
     inside = np.array([[1 + sign, 0], [sign, 1]])  # sign -1: a difference
     outside = np.array([[1, 0], [1, 0]])
-    matrices = [
-        reduce(np.kron, [inside if v in S else outside for v in names])
-        for S in subsets
-    ]
-    return np.array(matrices, np.float32)
+    axes = [[inside if v in S else outside for v in names] for S in subsets]
+    return np.array([reduce(np.kron, parts) for parts in axes], np.float32)
 
 
 subsets = [frozenset(S) for r in range(5) for S in combinations(names, r)]
 size = np.array([len(S) for S in subsets])
-k = bits.astype(np.float32)
-log2_phi = np.array([k @ M.T for M in inversion(-1)])  # (S, laws, 16)
+k = bits.astype(np.float32)  # (16, laws)
+log2_phi = inversion(-1) @ k  # (S, 16, laws)
 
 # %%
 some = rng.integers(0, 2**16, 20)
 for i in some:
-    total = weighted[i].sum()
-    law = Table(torch.tensor(weighted[i] / total), names)
+    total = weighted[..., i].sum()
+    law = Table(torch.tensor(weighted[..., i] / total), names)
     for S, phi in canonical_potentials(law).items():
-        ours = log2_phi[subsets.index(frozenset(S)), i].reshape(2, 2, 2, 2)
+        ours = log2_phi[subsets.index(frozenset(S)), :, i].reshape([2] * 4)
         keep = tuple(slice(None) if v in S else 0 for v in names)
         shift = np.log2(total) if not S else 0.0
         assert np.allclose(phi.values.log2() + shift, ours[keep])
 print(f"the package's potentials agree for {len(some)} laws")
 
+
 # %%
-cliques = np.array([[H.subgraph(S).size() == len(S) * (len(S) - 1) / 2
-                     for S in subsets] for H in graphs])
-pairwise = have(held_weighted, P_bits)
+def is_clique(H, S):
+    return all(H.has_edge(*pair) for pair in combinations(S, 2))
 
 
 def trivial(log_phi, others):
     """Whether, of the potentials marked for each graph, all are 1."""
-    varies = (log_phi != 0).any(2)
-    return np.array([~(varies & o[:, None]).any(0) for o in others])
+    varies = (log_phi != 0).any(1)
+    return np.array([~varies[marked].any(0) for marked in others])
 
 
-def multiplies(some):
+def multiplies(marks):
     """Whether the potentials marked for each graph multiply to the law."""
-    return np.array([(log2_phi[s].sum(0) == k).all(1) for s in some])
+    maps = [inversion(-1)[marked].sum(0) for marked in marks]
+    return np.array([(M @ k == k).all(0) for M in maps])
 
 
-unsigned = np.array([k @ M.T for M in inversion(1)])
-largest = [np.isin(np.arange(16), [subsets.index(frozenset(c))
-           for c in maximal_cliques(H)]) for H in graphs]
+cliques = np.array([[is_clique(H, S) for S in subsets] for H in graphs])
+above = np.array([[S < T for T in subsets] for S in subsets])
+maximal = cliques & ~(cliques @ above.T)
+pairwise = have(held_weighted, P_bits)
+
+# %%
+both = pairwise == trivial(log2_phi, ~cliques)
+both &= pairwise == multiplies(cliques)
+unsigned = trivial(inversion(1) @ k, ~cliques)
+only_pairs = trivial(log2_phi, ~cliques & (size == 2))
 check("thm-mn-hc").holds(
-    ((pairwise == trivial(log2_phi, ~cliques))
-     & (pairwise == multiplies(cliques))).ravel(),
+    both.ravel(),
     wrong={
-        "signs dropped": (pairwise == trivial(unsigned, ~cliques)).ravel(),
-        "only pairs are looked at": (
-            pairwise == trivial(log2_phi, ~cliques & (size == 2))
-        ).ravel(),
+        "signs dropped": (pairwise == unsigned).ravel(),
+        "only pairs are looked at": (pairwise == only_pairs).ravel(),
         "factors for edges only": (
             pairwise == multiplies(cliques & (size <= 2))
         ).ravel(),
         "potentials of maximal cliques only": (
-            pairwise == multiplies(largest)
+            pairwise == multiplies(maximal)
         ).ravel(),
     },
 )
@@ -536,8 +575,7 @@ Markdown(
 # (sec-mn-lamps)=
 # ## The running lights are no product, only a limit of products
 #
-# Back to the window, where eight patterns never occur.
-# Its law was found by Moussouris {cite:p}`moussouris1974gibbs`; the eight patterns are the cycle of a twisted ring counter.
+# Back to the window, where eight patterns never occur; its law was found by Moussouris {cite:p}`moussouris1974gibbs`.
 # Let $s(x) = [x_A = x_B] + [x_B = x_C] + [x_C = x_D] + [x_D \ne x_A]$, where $[\cdot]$ is 1 if true and 0 if not.
 #
 # :::{prf:theorem} The running lights
@@ -546,7 +584,14 @@ Markdown(
 #
 # - (a) $p$ has the global Markov property of the ring.
 # - (b) $p$ does not factorise over the ring.
-# - (c) $q_J(x) = e^{J s(x)} / Z$ does, and $\tfrac12 \sum_x |p(x) - q_J(x)| = \frac{1}{1 + e^{2J}}$.
+# - (c) If a share $\varepsilon$ of the photographs, $0 < \varepsilon \le 1$, is replaced by one of all sixteen patterns at random, the law does factorise over the ring. It is
+#
+# $$
+# \begin{aligned}
+# (1 - \varepsilon)\, p(x) + \frac{\varepsilon}{16} & = \frac1Z e^{J s(x)}, \\
+# e^{2J} & = \frac2\varepsilon - 1.
+# \end{aligned}
+# $$ (eq-mn-window)
 # :::
 #
 # :::{prf:proof}
@@ -558,11 +603,11 @@ Markdown(
 # 4. For (b): the patterns 0000, 0111, 1000, 1100 show all four states of the pair $A, B$. By the motor's step, every pair of neighbours shows all four.
 # 5. If $p$ were $\tfrac1Z \phi_{AB}\, \phi_{BC}\, \phi_{CD}\, \phi_{DA}$ (factors of single lamps go into these), every $\phi$ would be positive in all four states, since some possible pattern shows each. Then all sixteen products are positive, but $p$ is 0 for eight.
 # 6. For (c): once around the ring the lamps change an even number of times, so an even number of neighbours agree; as the last term of $s$ counts a difference, $s$ is odd: 1 or 3.
-# 7. $s = 3$ means that one term is 0; there are 4 choices for it and 2 for $x_A$, which fix the pattern. So there are eight patterns with $s = 3$, and those of the window are such.
-# 8. Hence $q_J$ is constant on the window's patterns, and the others have $q_J = \frac{8 e^J}{8 e^{3J} + 8 e^J} = \frac{1}{1 + e^{2J}}$ together. Half the sum of differences is the mass that is in the wrong place, which is this.
+# 7. $s = 3$ means that one term is 0; there are 4 choices for it and 2 for $x_A$, which fix the pattern. So eight patterns have $s = 3$. They are those of the window: $s(0000) = 3$, and the motor's step does not change $s$, it only moves the terms.
+# 8. So either side of {eq}`eq-mn-window` is constant on the window's patterns, and on the eight others. Both sum to 1, so they agree if the others have the same probability together: $\frac\varepsilon2 = \frac{8 e^J}{8 e^{3J} + 8 e^J} = \frac{1}{1 + e^{2J}}$. That is the stated $J$. Each term of $s$ names two neighbours.
 # :::
 #
-# The first check reads (a) and (b) off the law: the two independencies, the sixteen states of pairs of neighbours that occur, and a pattern that does not.
+# The first check reads (a) and (b) off the law: two independencies, sixteen states of pairs that occur, and a pattern that does not.
 
 
 # %%
@@ -582,8 +627,1188 @@ check("thm-mn-lamps").holds(
     wrong={
         "off in the reverse order": facts(patterns[:5]),
         "one lamp at a time": facts(["1000", "0100", "0010", "0001"]),
-        "every pattern": facts(map("".join, product("01", repeat=4)).__iter__)
-        if False
-        else facts(list(map("".join, product("01", repeat=4)))),
+        "every pattern": facts(list(product("01", repeat=4))),
     },
 )
+
+
+# %%
+def nearly(J):
+    """Three pairs of neighbours like to agree, the last to differ."""
+    differ = Table(wire("DA", J).values.flip(0), "DA")
+    return MarkovNet([*(wire(pair, J) for pair in ("AB", "BC", "CD")), differ])
+
+
+def in_order(net):
+    return net.joint().marginal(*names).values
+
+
+# %%
+share = np.geomspace(1e-4, 1, 20)
+J = np.log(2 / share - 1) / 2
+
+
+def laws_of(make, Js):
+    return torch.stack([in_order(make(J)) for J in Js])
+
+
+check("thm-mn-lamps", kind="random instances").equal(
+    left=torch.stack([(1 - e) * lamps.values + e / 16 for e in share]),
+    right=laws_of(nearly, J),
+    wrong={
+        "all four pairs like to agree": laws_of(agreeing, J),
+        "J twice as large": laws_of(nearly, 2 * J),
+        "the −1 forgotten": laws_of(nearly, np.log(2 / share) / 2),
+    },
+)
+
+# %% [markdown]
+# With noise the law is positive and Markov for the ring, so {prf:ref}`thm-mn-hc` must find scores, and it does, without being told of $J$.
+# The less noise, the larger is the ratio $e^J$ of two scores; without noise there are none.
+# Laws that factorise over the ring can have a limit that does not.
+
+# %%
+rows = []
+for e in (0.1, 1e-2, 1e-4, 1e-8):
+    law = Table((1 - e) * lamps.values + e / 16, names)
+    built = MarkovNet(clique_factors(law, ring))
+    assert torch.allclose(in_order(built), law.values, rtol=1e-9)
+    pair = canonical_potentials(law)["A", "B"]["1", "1"]
+    J = np.log(2 / e - 1) / 2
+    assert np.isclose(np.log(pair), 2 * J)
+    rows.append({"share of noise": e, "J": J, "ratio of scores": np.exp(J)})
+results_table(rows)
+
+# %% [markdown]
+# Are there more such laws?
+# A uniform law factorises exactly if every pattern that looks possible on each maximal clique is possible (exercise).
+# The table lists all graphs on four nodes for which some of the 65,535 uniform laws are Markov and no product.
+
+# %%
+at_uniform = margins(uniform.astype(np.int32))
+
+
+def factorises(H):
+    """For all uniform laws, whether they are products over H."""
+    looks = np.ones_like(uniform, dtype=bool)
+    for clique in maximal_cliques(H):
+        looks &= at_uniform[frozenset(clique)] > 0
+    return (looks == (uniform > 0)).all((0, 1, 2, 3))
+
+
+is_product = np.array([factorises(H) for H in graphs])
+markov = have(held_uniform, G_bits)
+assert not (is_product & ~markov).any()  # as the first theorem says
+bad = [
+    (sorted(map("".join, H.edges)), int(m.sum()), int((m & ~f).sum()))
+    for H, m, f in zip(graphs, markov, is_product, strict=True)
+    if (m & ~f).any()
+]
+results_table(
+    [
+        {"graph": " ".join(e), "Markov laws": m, "not a product": n}
+        for e, m, n in bad
+    ]
+)
+
+# %% [markdown]
+# Three graphs out of 64, and all three are rings of four.
+# The next sections find out what is wrong with a ring.
+#
+# (sec-mn-moral)=
+# ## Marrying the parents gives the smallest undirected map
+#
+# A Bayesian network is a Markov network whose factors are its tables, with $Z = 1$.
+# A table names a node and its parents, so these must all be joined: that is the moral graph.
+# Say that a graph *states* the independencies that separation gives, or d-separation if it has arrows.
+# It is an *I-map* of a law if all that it states holds there, and a *perfect map* if nothing else does.
+#
+# :::{prf:theorem} The moral graph is the smallest I-map
+# :label: thm-mn-moral
+# Let $M$ be the moral graph of a DAG $G$.
+#
+# - (a) $M$ is an I-map of every law that factorises over $G$.
+# - (b) Every undirected graph with this property contains all edges of $M$.
+# :::
+#
+# :::{prf:proof}
+# In steps:
+#
+# 1. For (a): each table of the product over $G$ names a node and its parents, which is a clique of $M$. Apply {prf:ref}`thm-mn-global`.
+# 2. For (b): let $H$ lack the edge $a - b$ of $M$. Then all other nodes separate $a$ from $b$ in $H$, so $H$ states $a \perp b \mid V \setminus \{a, b\}$. We need a law that factorises over $G$ in which this is false.
+# 3. If $a \to b$ in $G$, let $b$ copy $a$ and all other nodes be independent fair coins. This factorises over $G$, as $a$ is a parent of $b$. Whatever the others show, $a$ and $b$ are equal and uncertain, hence dependent.
+# 4. If $b \to a$, exchange the names.
+# 5. Otherwise $a$ and $b$ were married: $a \to c \leftarrow b$. Let $c = a + b$ modulo 2 and all other nodes be independent fair coins. Given $c$ and the rest, $b$ is $a$ or its opposite, as $c$ says, and uncertain: dependent.
+# :::
+#
+# First in the graphs alone: in all 543 DAGs, two nodes are not joined in $M$ exactly if the rest d-separates them.
+# Then in numbers: take random tables over each DAG, and join the pairs that are dependent given the rest; the result is to be $M$.
+
+
+# %%
+def siblings_married(dag):
+    """A wrong moral graph: it marries the children of each node."""
+    return skeleton(moral(dag.reverse()))
+
+
+dags = list(all_dags(names))
+pairs = list(combinations(names, 2))
+rest = {pair: [v for v in names if v not in pair] for pair in pairs}
+joined = [
+    not d_separated(dag, *pair, rest[pair]) for dag in dags for pair in pairs
+]
+
+
+# %%
+def edges_of(make):
+    return np.array(
+        [H.has_edge(*pair) for H in map(make, dags) for pair in pairs]
+    )
+
+
+check("thm-mn-moral").holds(
+    edges_of(moral) == joined,
+    wrong={
+        "nobody is married": edges_of(skeleton) == joined,
+        "siblings are married": edges_of(siblings_married) == joined,
+    },
+)
+
+# %%
+nets = [BayesNet.random(dag, 2, generator) for dag in dags]
+laws = [net.joint().marginal(*names) for net in nets]
+smallest = [minimal_i_map(law) for law in laws]
+found = np.array([H.has_edge(*pair) for H in smallest for pair in pairs])
+check("thm-mn-moral", kind="random instances").holds(
+    found == edges_of(moral),
+    wrong={
+        "nobody is married": found == edges_of(skeleton),
+        "siblings are married": found == edges_of(siblings_married),
+    },
+)
+
+# %% tags=["hide-input"]
+medical = medical_diagnosis()
+married = moral(medical.dag)
+new = [e for e in married.edges if not skeleton(medical.dag).has_edge(*e)]
+show(
+    draw_graph(married, layered(medical.dag), dashed=new, highlighted=new),
+    "The moral graph of the medical network. The dashed edges are marriages: "
+    "two parents of one node compete once it is seen.",
+    alt="Twelve nodes from season and smoker down to recovered; dashed edges join parents of a common child.",
+    label="fig-mn-moral",
+)
+
+# %% [markdown]
+# (sec-mn-perfect)=
+# ## Arrows and lines say the same exactly on chordal graphs
+#
+# Marriage forgets: at a v-structure, $a \to c \leftarrow b$ with $a, b$ not joined, some set d-separates $a$ from $b$, but nothing separates a married couple.
+# When is nothing forgotten?
+# A graph is *chordal* if every cycle of four or more nodes has a chord: an edge between two of its nodes that are not neighbours on the cycle.
+# A node is *simplicial* if its neighbours are all joined to one another.
+#
+# :::{prf:lemma} A chordal graph has simplicial nodes
+# :label: lem-mn-simplicial
+# A chordal graph that is not complete has two simplicial nodes that are not joined {cite:p}`dirac1961rigid`.
+# :::
+#
+# :::{prf:proof}
+# By induction on the number of nodes, in steps:
+#
+# 1. Let $a, b$ not be joined, and $S$ a smallest set that separates them. Let $A$ be the nodes that $a$ can reach without meeting $S$, $a$ included, and $B$ those that $b$ can reach.
+# 2. Every $s \in S$ has a neighbour in $A$ and one in $B$, or $S \setminus \{s\}$ would separate too.
+# 3. $S$ is a clique. For $s, t \in S$ take a shortest path from $s$ to $t$ with inner nodes in $A$ and one with inner nodes in $B$: together a cycle of at least four nodes, which has a chord. The shortest paths leave no other chord than $s - t$, because no edge joins $A$ to $B$.
+# 4. $A \cup S$ has fewer nodes, as $b$ is missing, and is chordal. If it is complete, $a$ is simplicial in it. If not, by induction it has two simplicial nodes that are not joined; at most one is in the clique $S$, so one is in $A$.
+# 5. The neighbours of a node of $A$ are all in $A \cup S$, so it is simplicial in the whole graph too.
+# 6. Likewise there is one in $B$, and no edge joins the two.
+# :::
+#
+# All 1,024 graphs on five nodes:
+
+# %%
+five = list(all_graphs("ABCDE"))
+
+
+def simplicial(H):
+    return [
+        v
+        for v in H
+        if all(H.has_edge(*pair) for pair in combinations(H.adj[v], 2))
+    ]
+
+
+def apart(H):
+    ends = combinations(simplicial(H), 2)
+    return any(not H.has_edge(*pair) for pair in ends)
+
+
+# %%
+complete = np.array([H.size() == 10 for H in five])
+chordal = np.array([nx.is_chordal(H) for H in five])
+two = np.array([apart(H) for H in five])
+three = np.array([len(simplicial(H)) > 2 for H in five])
+check("lem-mn-simplicial").holds(
+    ~(chordal & ~complete) | two,
+    wrong={
+        "any graph that is not complete": complete | two,
+        "three of them": ~(chordal & ~complete) | three,
+        "complete graphs too": ~chordal | two,
+    },
+)
+
+# %% [markdown]
+# :::{prf:theorem} When arrows and lines say the same
+# :label: thm-mn-perfect
+#
+# - (a) An undirected graph that states exactly what the DAG $G$ states exists if and only if $G$ has no v-structure. It is the skeleton of $G$, which then is its moral graph.
+# - (b) A DAG that states exactly what the undirected graph $H$ states exists if and only if $H$ is chordal.
+# :::
+#
+# :::{prf:proof}
+# What is joined, in steps:
+#
+# 1. In an undirected graph, two nodes are not joined exactly if some set separates them: all the others do.
+# 2. The same holds in a DAG. An edge is an active trail, whatever is seen. If $a, b$ are not joined, let $a$ be no descendant of $b$; then $\mathrm{pa}(b)$ d-separates them. For a trail from $b$ to $a$ that begins at a parent of $b$ is blocked there. One that begins at a child of $b$ must turn, as $a$ is no descendant; at its first turn is a collider, a descendant of $b$, and neither it nor its descendants are parents of $b$.
+# 3. So graphs that state the same have the same skeleton.
+#
+# A DAG $G$ without v-structure, with skeleton $M$:
+#
+# 4. All parents of a node are joined already, so the moral graph of $G$ is $M$.
+# 5. Let $S$ separate $X$ from $Y$ in $M$. The moral graph of the ancestors of $X \cup Y \cup S$ has no edges beyond those of $M$, so $S$ separates there too, which is d-separation by {prf:ref}`lem-bn-moral`.
+# 6. Let $S$ not separate them in $M$, and take a shortest path from $X$ to $Y$ that avoids $S$. If it had a collider, the two nodes beside it would be joined, and there would be a shorter path. So it is a trail without colliders and without nodes in $S$: active.
+#
+# A DAG $G$ with a v-structure $a \to c \leftarrow b$:
+#
+# 7. Let $a$ be no descendant of $b$. By step 2, $G$ states $a \perp b \mid \mathrm{pa}(b)$, and $c \notin \mathrm{pa}(b)$, being a child. An undirected graph that states the same as $G$ has its skeleton; there the path $a - c - b$ avoids $\mathrm{pa}(b)$, so it does not state this.
+#
+# A chordal graph $H$:
+#
+# 8. By {prf:ref}`lem-mn-simplicial` it has a simplicial node. Take it out; what is left is chordal, as its cycles are cycles of $H$. Repeat: this lists all nodes.
+# 9. Draw each edge as an arrow from the node that is listed later to the earlier one. There is no cycle. The parents of a node are those of its neighbours that were left when it was taken out, and they are joined: no v-structure. By (a), the DAG states what $H$ states.
+#
+# A DAG $G$ that states the same as $H$:
+#
+# 10. By step 3, $H$ is its skeleton, and by (a) it has no v-structure. Take a cycle of $H$ of four or more nodes, and its node $c$ that is last in an order with parents first. Both neighbours of $c$ on the cycle are parents of $c$, so they are joined: the cycle has a chord.
+# :::
+#
+# The check compares the statements, written as integers, of all 543 DAGs and all 64 graphs.
+
+# %%
+dag_bits = np.array([stated(d_separations(dag)) for dag in dags])
+vees = np.array([bool(v_structures(dag)) for dag in dags])
+colliders = np.array([max(d for _, d in dag.in_degree) > 1 for dag in dags])
+own = np.array([stated(separations(skeleton(dag))) for dag in dags])
+check("thm-mn-perfect").holds(
+    (np.isin(dag_bits, G_bits) == ~vees) & ((dag_bits == own) == ~vees),
+    wrong={
+        "no node with two parents": np.isin(dag_bits, G_bits) == ~colliders,
+        "always": np.isin(dag_bits, G_bits),
+    },
+)
+
+# %%
+directed = np.isin(G_bits, dag_bits)
+check("thm-mn-perfect").holds(
+    directed == [nx.is_chordal(H) for H in graphs],
+    wrong={
+        "no cycle at all": directed == [not nx.cycle_basis(H) for H in graphs],
+        "no cycle of four or more": directed
+        == [all(len(c) < 4 for c in nx.simple_cycles(H)) for H in graphs],
+    },
+)
+
+# %% tags=["hide-input"]
+kinds = {}  # on four nodes, the degrees tell graphs apart
+for H, yes in zip(graphs, directed, strict=True):
+    degrees = tuple(sorted(d for _, d in H.degree))
+    kinds.setdefault(degrees, []).append((H, bool(yes)))
+ordered = sorted(kinds.values(), key=lambda kind: kind[0][0].size())
+
+
+def sides(of):
+    return sum(ring.has_edge(*edge) for edge in of[0].edges)
+
+
+# %% tags=["hide-input"]
+drawn = [max(kind, key=sides) for kind in ordered]  # nearest to the square
+show(
+    graph_grid(
+        [H for H, _ in drawn],
+        [f"{len(kind)} graph" + "s" * (len(kind) > 1) for kind in ordered],
+        columns=4,
+        names=dict.fromkeys(names, ""),
+        marks=[yes for _, yes in drawn],
+        alt="The eleven graphs on four nodes without names; all but the ring are ticked.",
+    ),
+    "The census of four nodes: each kind of undirected graph, how many graphs "
+    "it is if the nodes have names, and whether a DAG states exactly the "
+    "same. Only the ring has none.",
+    label="fig-mn-census",
+)
+
+# %%
+shared = set(G_bits) & set(dag_bits)
+every_meaning = set(G_bits) | set(dag_bits)
+Markdown(
+    f"On four nodes, DAGs have {len(set(dag_bits))} meanings and undirected "
+    f"graphs {len(set(G_bits))}. They share {len(shared)}, "
+    f"so together they can say {len(every_meaning)} different things."
+)
+
+# %% [markdown]
+# The classical examples are the *diamond*, our ring, and the *v-structure*.
+# Take a law of each and look, by trying all, for the smallest graph of the other kind that is an I-map.
+
+# %%
+diamond = agreeing(1.0).joint().marginal(*names)
+best = min(
+    (dag for dag in dags if is_i_map(dag, diamond)),
+    key=lambda dag: dag.size(),
+)
+vee = nx.DiGraph(["AC", "BC"])
+vee_law = BayesNet.random(vee, 2, generator).joint()
+lines = min(
+    (H for H in all_graphs("ABC") if is_i_map(H, vee_law)),
+    key=lambda H: H.size(),
+)
+rows = []
+for title, graph, law in (
+    ("ring", ring, diamond),
+    ("smallest DAG for it", best, diamond),
+    ("v-structure", vee, vee_law),
+    ("smallest graph for it", lines, vee_law),
+):
+    row = {"graph": title, "edges": graph.size()}
+    row["I-map"] = is_i_map(graph, law)
+    rows.append(row | {"perfect map": is_perfect_map(graph, law)})
+results_table(rows)
+
+# %% tags=["hide-input"]
+show(
+    graph_grid(
+        [ring, best, vee, lines],
+        [row["graph"] for row in rows],
+        columns=4,
+        layout=lambda g: (
+            {"A": (0, 1), "B": (1, 1), "C": (0.5, 0.13)}
+            if len(g) == 3
+            else circle(g)
+        ),
+        marks=[row["perfect map"] for row in rows],
+        alt="A ring of four nodes, a directed graph with five edges, a v-structure, and a triangle.",
+    ),
+    "The diamond and the v-structure, and the best that the other kind of "
+    "graph can do for them: one edge more, and no perfect map.",
+    label="fig-mn-diamond",
+)
+
+# %% [markdown]
+# (sec-mn-junction)=
+# ## On a chordal graph the factors are marginals
+#
+# The laws of a chordal graph need no $Z$ and no positivity: they are made of their own marginals.
+#
+# :::{prf:theorem} Junction tree
+# :label: thm-mn-junction
+# Let $H$ be chordal and $p$ any law with the global Markov property of $H$, zeros allowed.
+# The maximal cliques $C_1, \dots, C_m$ of $H$ can be joined to a tree in which the cliques that hold any given node hang together.
+# With the *separator* $S_{ij} = C_i \cap C_j$ for each edge $ij$ of the tree,
+#
+# $$
+# p(x) \prod_{ij} p(x_{S_{ij}}) = \prod_{k=1}^m p(x_{C_k}).
+# $$ (eq-mn-junction)
+# :::
+#
+# :::{prf:proof}
+# By induction on the number of nodes; for one node the claim is $p(x) = p(x)$. In steps:
+#
+# 1. Let $v$ be simplicial ({prf:ref}`lem-mn-simplicial`; in a complete graph, any node), $N = N(v)$, $C = N \cup \{v\}$ and $W = V \setminus \{v\}$.
+# 2. $N$ separates $v$ from the rest, so $p(x)\, p(x_N) = p(x_W)\, p(x_C)$.
+# 3. $p(x_W)$ has the global Markov property of $H$ without $v$, which is chordal. For if $S$ separates $X$ from $Y$ there, it does so in $H$: a path through $v$ enters and leaves it by two nodes of $N$, which are joined, so it may leave $v$ out. So by induction the claim holds for $p(x_W)$.
+# 4. The only maximal clique of $H$ that holds $v$ is $C$. The others are those of $H$ without $v$, except $N$ if it is one.
+# 5. If $N$ is not a maximal clique there, it is a part of one, $C_j$. Hang $C$ on $C_j$; the separator is $N$ (if it is empty, $p(x_N) = 1$). The cliques of each node of $N$ still hang together, and $v$ is only in $C$. Multiply step 2 by the old separators and insert the claim for $p(x_W)$: on the left one more separator, $N$, on the right one more clique, $C$. This is {eq}`eq-mn-junction`.
+# 6. If $N$ is a maximal clique there, put $C$ in its place. Separators stay the same, as $v$ is in no other clique. As in step 5, $p(x)\, p(x_N) \prod p(x_{S_{ij}}) = p(x_C) \prod' p(x_{C_k})$, where $\prod'$ runs over the old cliques and holds $p(x_N)$. Where $p(x_N) > 0$, divide by it. Elsewhere $p(x) = p(x_C) = 0$, and {eq}`eq-mn-junction` is $0 = 0$.
+# :::
+#
+# Where all separators have positive probability, divide by them; elsewhere $p(x) = 0$.
+# So $p$ factorises over $H$: a chordal graph leaves no Markov law without a product, and of the 64 graphs only the three rings are not chordal.
+#
+# The check takes the 61 chordal graphs and all 65,535 uniform laws, in integers: {eq}`eq-mn-junction` is to hold exactly for the laws that are Markov.
+# (That it holds for no other law follows from {prf:ref}`thm-mn-global`.)
+
+# %%
+chordal_of_64 = [k for k, H in enumerate(graphs) if nx.is_chordal(H)]
+
+
+def tree_of(H):
+    scopes = maximal_cliques(H)
+    ones = [Table(torch.ones([2] * len(C)), C) for C in scopes]
+    return MarkovNet(ones).junction_tree()
+
+
+def identity(tree, separators):
+    """For all uniform laws, whether the marginals multiply to the law."""
+    left, right = at_uniform[frozenset(names)], 1
+    missing = len(tree.cliques) - 1 - len(separators)
+    for S in [*separators, *[()] * missing]:  # the empty set has n = total
+        left = left * at_uniform[frozenset(S)]
+    for C in tree.cliques:
+        right = right * at_uniform[frozenset(C)]
+    return (left == right).all((0, 1, 2, 3))
+
+
+# %%
+verdicts = {"right": [], "once": [], "forgotten": []}
+for k in chordal_of_64:
+    tree = tree_of(graphs[k])
+    for v in names:
+        with_v = [i for i, C in enumerate(tree.cliques) if v in C]
+        assert nx.is_connected(tree.tree.subgraph(with_v))
+    S = [tree.separator(*edge) for edge in tree.tree.edges]
+    for way, some in zip(verdicts, (S, set(S), ()), strict=True):
+        verdicts[way].append(identity(tree, some) == markov[k])
+right, once, forgotten = map(np.ravel, verdicts.values())
+check("thm-mn-junction").holds(
+    right,
+    wrong={
+        "every separator once": once,
+        "separators forgotten": forgotten,
+    },
+)
+
+# %% [markdown]
+# Any graph becomes chordal with more edges.
+# The *junction tree* of a Markov network adds them, puts each factor into a clique that holds it, and lets neighbouring cliques tell one another what they know about their separator {cite:p}`lauritzen1988local`.
+# After one message each way over every edge, each clique knows its exact marginal.
+# For the medical network, with a patient who coughs and has a high fever:
+
+# %%
+network = MarkovNet.from_bayes(medical)
+tree = network.junction_tree()
+evidence = {"cough": "yes", "fever": "high"}
+beliefs = tree.calibrate(evidence)
+cells = max(law.values.numel() for law in beliefs.cliques)
+every_cell = np.prod([len(s) for s in medical.states.values()])
+Markdown(
+    f"{len(tree.cliques)} cliques; the largest has {cells} cells, "
+    f"the joint law {every_cell:,}. "
+    f"log p(evidence) = {beliefs.log_partition:.4f} nats."
+)
+
+# %% tags=["hide-input"]
+labels = {i: ", ".join(C) for i, C in enumerate(tree.cliques)}
+top = max(tree.tree, key=tree.tree.degree)
+places = layered(nx.bfs_tree(tree.tree, top))
+show(
+    draw_graph(tree.tree, places, names=labels),
+    "The junction tree of the medical network. What two neighbours share is "
+    "their separator; the cliques that hold any one variable hang together.",
+    alt="A tree whose nodes are cliques of two to four variables each.",
+    label="fig-mn-junction",
+)
+
+# %% [markdown]
+# (sec-mn-gibbs)=
+# ## Gibbs sampling asks only the neighbours
+#
+# With large cliques, sums are out of reach.
+# *Gibbs sampling* visits the nodes in turn and draws each from its law given all others {cite:p}`geman1984stochastic`.
+# Only factors that name the node count, so it needs nothing but the Markov blanket, and no $Z$.
+
+# %%
+show_source(MarkovNet.conditional, MarkovNet.gibbs)
+
+# %% [markdown]
+# Let $K_v(x, y)$ be the probability that an update of $v$ leads from $x$ to $y$, and $K = K_1 K_2 \cdots K_n$ the matrix of a whole *sweep*.
+#
+# :::{prf:theorem} Gibbs sampling keeps the law, and finds it
+# :label: thm-mn-gibbs
+# - (a) Each update is in *detailed balance*: $p(x)\, K_v(x, y) = p(y)\, K_v(y, x)$.
+# - (b) A sweep keeps the law: $p K = p$.
+# - (c) If $p$ is positive, let $\varepsilon$ be the number of states times the smallest entry of $K$. Then $\varepsilon > 0$, and from any start $\mu$, after $t$ sweeps, $\tfrac12 \sum_x |\mu K^t - p| \le (1 - \varepsilon)^t$.
+# :::
+#
+# :::{prf:proof}
+# Write $x_{-v}$ for the states of all nodes but $v$. In steps:
+#
+# 1. $K_v(x, y) = p(y_v \mid x_{-v})$ if $y_{-v} = x_{-v}$, and 0 otherwise. In the first case $p(x)\, K_v(x, y) = p(x_{-v})\, p(x_v \mid x_{-v})\, p(y_v \mid x_{-v})$, in which $x$ and $y$ may change places: (a).
+# 2. Sum (a) over $x$: $\sum_x p(x)\, K_v(x, y) = p(y) \sum_x K_v(y, x) = p(y)$. So $p K_v = p$ for each $v$, and $p K_1 \cdots K_n = p$: (b).
+# 3. A sweep leads from $x$ to $y$ with probability $\prod_v p(y_v \mid y_{<v}, x_{>v})$, where $<$ and $>$ are before and after in the sweep. For positive $p$ all factors are positive, so $\varepsilon > 0$; and $\varepsilon \le 1$, because a row sums to 1. If $\varepsilon = 1$ all entries are equal, and one sweep ends in $p$, whatever the start.
+# 4. If $\varepsilon < 1$ write $K = \varepsilon U + (1 - \varepsilon) R$, where every entry of $U$ is 1 / (number of states). $R$ has no negative entry and its rows sum to 1.
+# 5. $\mu K - p K = (1 - \varepsilon)(\mu - p) R$, as $\mu U = p U$. A matrix like $R$ does not increase $\sum |\cdot|$, by the triangle inequality, and $p K = p$.
+# 6. Repeat $t$ times, beginning with $\tfrac12 \sum |\mu - p| \le 1$: (c).
+# :::
+#
+# For the check, one random network over each of the 64 graphs gets its matrices from the method that the sampler uses.
+# The tempting mistake is to update all nodes at once, from the same old state.
+
+
+# %%
+def states(net):
+    """All states (n, nodes), the last node first to change."""
+    sizes = [len(labels) for labels in net.states.values()]
+    return torch.cartesian_prod(*map(torch.arange, sizes))
+
+
+def updates(net):
+    """Transition matrices (n, n) of the updates, in the sweep's order."""
+    grid, found = states(net), []
+    where = torch.arange(len(grid)).view(*(grid.amax(0) + 1))
+    for i, node in enumerate(net.nodes):
+        rows = net.conditional(node, grid)
+        K = torch.zeros(len(grid), len(grid))
+        for state in range(rows.shape[1]):
+            moved = grid.clone()
+            moved[:, i] = state
+            K[where[tuple(grid.T)], where[tuple(moved.T)]] = rows[:, state]
+        found.append(K)
+    return found
+
+
+# %%
+def at_once(net):
+    """Transition matrix if all nodes are updated from the old state."""
+    grid = states(net)
+    rows = [net.conditional(node, grid) for node in net.nodes]
+    choices = [row[:, grid[:, i]] for i, row in enumerate(rows)]
+    return torch.stack(choices).prod(0)
+
+
+# %%
+def random_net(H):
+    factors = []
+    for C in maximal_cliques(H):
+        values = torch.rand([2] * len(C), generator=generator)
+        factors.append(Table(values + 0.1, C))
+    return MarkovNet(factors)
+
+
+nets = [random_net(H) for H in graphs]
+p = torch.stack([net.joint().values.flatten() for net in nets])
+single = torch.stack([torch.stack(updates(net)) for net in nets])
+order = [single.roll(-i, 1).unbind(1) for i in range(4)]  # begin at node i
+swept = torch.stack([reduce(torch.matmul, Ks) for Ks in order], 1)
+sweep = swept[:, 0]
+parallel = torch.stack([at_once(net) for net in nets])
+
+
+# %%
+def reversible(K):
+    """For matrices (64, 4, 16, 16), whether p K is symmetric."""
+    flow = p[:, None, :, None] * K
+    return ((flow - flow.mT).abs().amax((2, 3)) < 1e-12).flatten()
+
+
+check("thm-mn-gibbs", kind="random instances").holds(
+    reversible(single),
+    wrong={
+        "a whole sweep": reversible(swept),
+        "all at once": reversible(parallel[:, None].expand(-1, 4, -1, -1)),
+    },
+)
+
+
+# %%
+def after(K, t=1, start=p):
+    """The law after t steps from a start, (64, 16)."""
+    return (start[:, None] @ torch.linalg.matrix_power(K, t))[:, 0]
+
+
+check("thm-mn-gibbs", kind="random instances").equal(
+    left=p,
+    right=after(sweep),
+    wrong={
+        "all at once": after(parallel),
+        "the matrix the wrong way round": after(sweep.mT),
+    },
+)
+
+# %%
+corner = torch.eye(16)[0].expand(64, 16)  # all lamps off
+ts = (1, 2, 3, 5, 8)
+
+
+def misses(K):
+    gaps = [(after(K, t, corner) - p).abs().sum(1) / 2 for t in ts]
+    return torch.stack(gaps, 1)
+
+
+def bound(entry):
+    epsilon = (16 * entry).clamp(max=1)
+    return torch.stack([(1 - epsilon) ** t for t in ts], 1)
+
+
+lowest = bound(sweep.amin((1, 2)))
+check("thm-mn-gibbs", kind="random instances").at_most(
+    misses(sweep),
+    lowest,
+    atol=1e-12,
+    wrong={
+        "all at once": (misses(parallel), bound(parallel.amin((1, 2)))),
+        "the mean entry": (misses(sweep), bound(sweep.mean((1, 2)))),
+    },
+)
+
+# %% [markdown]
+# The sampler itself is random, so its check is a test.
+# Many chains start in the dark and make two sweeps: their law is not $p$ yet, but row 0 of $K^2$.
+# The shares of lit lamps, and of neighbours that agree, must have its means, and neither those of $K$ nor those of $p$.
+
+# %%
+net = agreeing(1.0)
+K = reduce(torch.matmul, updates(net))
+place = {v: i for i, v in enumerate(net.nodes)}
+
+
+def features(x):
+    """Lit lamps and agreeing neighbours: (N, 4) -> (N, 8)."""
+    agree = [x[:, place[a]] == x[:, place[b]] for a, b in ring.edges]
+    return torch.cat([x, torch.stack(agree, 1)], 1).double()
+
+
+dark = torch.zeros(chains, 4, dtype=torch.int64)
+x = net.gibbs(2, chains, dark, generator)
+means = {
+    t: torch.linalg.matrix_power(K, t)[0] @ features(states(net))
+    for t in (1, 2, 100)
+}
+check("thm-mn-gibbs").unbiased(
+    features(x[-1]),
+    truth=means[2],
+    wrong={"one sweep": means[1], "the stationary law": means[100]},
+)
+
+# %% [markdown]
+# Now the patient, beside the exact answers; observed variables are cut out of the factors.
+
+# %%
+factors = [
+    t.restrict({k: s for k, s in evidence.items() if k in t.names})
+    for t in medical.tables.values()
+]
+patient = MarkovNet(factors)
+x = patient.gibbs(300, 100, generator=generator)[100:]  # (200, 100, nodes)
+rows = []
+for i, node in enumerate(patient.nodes):
+    shares = (x[..., i] == 1).double().mean(0)  # one for each chain
+    exact = beliefs.marginal(node).values[1].item()
+    error = shares.std().item() / len(shares) ** 0.5
+    z = abs(shares.mean().item() - exact) / error
+    assert z < 5
+    rows.append(
+        {
+            "variable": f"{node} = {patient.states[node][1]}",
+            "junction tree, %": exact,
+            "Gibbs, %": {"value": shares.mean().item(), "error": error},
+        }
+    )
+results_table(rows, percent=["junction tree, %", "Gibbs, %"])
+
+# %% [markdown]
+# (sec-mn-stick)=
+# ## Two lamps that nearly always agree make it stick
+#
+# The errors in the table are largest for pneumonia, shadow and antibiotic, and that is no accident: these three nearly determine one another.
+# {prf:ref}`thm-mn-gibbs` promises a limit, but $\varepsilon$ may be tiny.
+# The smallest case is two lamps that agree by a factor $e^J$: to change both, one of them must first disagree.
+#
+# :::{prf:proposition} How long two lamps stick
+# :label: prop-mn-stick
+# For two binary nodes with the factor $e^J$ if they agree and 1 if not, $J \ge 0$, the matrix $K$ of a sweep has the eigenvalues $1$, $\lambda = \tanh^2(J / 2)$, $0$, $0$.
+# In a stationary chain, the correlation of the second node with itself $t$ sweeps later is $\lambda^t$, and
+#
+# $$
+# \tau = 1 + 2 \sum_{t=1}^\infty \lambda^t = \cosh J.
+# $$ (eq-mn-stick)
+# :::
+#
+# :::{prf:proof}
+# In steps:
+#
+# 1. Either node, given the other, equals it with probability $\alpha = e^J / (1 + e^J)$, and $2 \alpha - 1 = \tanh(J / 2)$.
+# 2. Write the states as $\pm 1$. Then the mean of a node after its update is $(2 \alpha - 1)$ times the other node.
+# 3. A sweep draws $x$ from the old $y$, then the new $y$ from $x$. So the mean of the new $y$ is $(2 \alpha - 1)^2 = \lambda$ times the old, and after $t$ sweeps $\lambda^t$. As $y$ has mean 0 and variance 1, this is the correlation.
+# 4. The function $f(x, y) = y$ thus has $K f = \lambda f$, and the constant has $K 1 = 1$.
+# 5. $K(\cdot, \cdot)$ depends only on the old $y$, so $K$ has two different rows at most: rank at most 2, and the other eigenvalues are 0 (for $J = 0$, $\lambda$ is 0 too).
+# 6. $1 + 2 \sum \lambda^t = \frac{1 + \lambda}{1 - \lambda}$. With $\lambda = \sinh^2 \!/ \cosh^2$ at $J / 2$ this is $\cosh^2 + \sinh^2 = \cosh J$.
+# :::
+#
+# $\tau$ sweeps are worth one independent draw: the variance of a mean over many sweeps $n$ is $\tau / n$ times that of one draw.
+# It grows as $\tfrac12 e^J$.
+
+
+# %%
+def sweep_of(net):
+    return reduce(torch.matmul, updates(net))
+
+
+Js = torch.linspace(0.25, 8, 32)
+Ks = [sweep_of(MarkovNet([wire("AB", J.item())])) for J in Js]
+spectra = torch.linalg.eigvals(torch.stack(Ks)).abs().sort(1).values
+
+
+def spectrum(second):
+    zeros = torch.zeros(len(Js), 2)
+    return torch.cat([zeros, second[:, None], torch.ones(len(Js), 1)], 1)
+
+
+check("prop-mn-stick", kind="random instances").equal(
+    left=spectra,
+    right=spectrum((Js / 2).tanh() ** 2),
+    atol=1e-7,
+    wrong={
+        "one update is a sweep": spectrum((Js / 2).tanh()),
+        "half forgotten": spectrum(Js.tanh() ** 2),
+    },
+)
+
+
+# %%
+def sweeps_per_draw(K, p, f):
+    """tau of a function f of the state, from the transition matrix."""
+    f = f - p @ f
+    # K - 1 p has the powers K^t - 1 p, so that their sum exists
+    series = torch.linalg.inv(torch.eye(len(p)) - K + p.expand(len(p), -1))
+    return 2 * (p * f) @ series @ f / ((p * f) @ f) - 1
+
+
+second = torch.tensor([0.0, 1, 0, 1])  # the state of node B
+taus = []
+for J, K in zip(Js, Ks, strict=True):
+    law = MarkovNet([wire("AB", J.item())]).joint().values.flatten()
+    taus.append(sweeps_per_draw(K, law, second))
+check("prop-mn-stick", kind="random instances").equal(
+    left=torch.stack(taus),
+    right=Js.cosh(),
+    rtol=1e-6,
+    wrong={
+        "the limit for large J": Js.exp() / 2,
+        "the sum begins at t = 0": Js.cosh() + 1,
+        "correlations one way only": (Js.cosh() + 1) / 2,
+    },
+)
+
+# %% [markdown]
+# The cure is to update together what sticks together.
+# A *block* of nodes is one variable with more states, so the same program can sample it.
+
+
+# %%
+def together(net, a, b):
+    """Make one variable, with four states, of two binary nodes."""
+    factors, both = [], Table(torch.ones(2, 2), [a, b])
+    for factor in net.factors:
+        if {a, b} & set(factor.names):
+            factor = both * factor
+            _, _, *others = factor.names
+            sizes = factor.values.shape[2:]
+            factor = Table(factor.values.reshape(4, *sizes), [a + b, *others])
+        factors.append(factor)
+    return MarkovNet(factors)
+
+
+def stuck(J):
+    """A ring with one strong wire and three weak ones."""
+    weak = [wire(pair, 0.5) for pair in ("BC", "CD", "DA")]
+    return MarkovNet([wire("AB", J), *weak])
+
+
+# %% [markdown]
+# Both samplers run on a ring with one strong wire, from exact draws.
+# With lamp $A$ as $\pm 1$, $n$ times the mean square of the chains' means over $n$ sweeps estimates the sweeps per draw.
+# From the matrix it is $1 + 2 \sum_{t < n} (1 - \tfrac tn) \rho_t$, where $\rho_t$ is the correlation over $t$ sweeps.
+
+
+# %%
+def run(net, many=400):
+    """Measured and exact sweeps per draw for lamp A, and the chains."""
+    grid, law = states(net), net.joint().values.flatten()
+    start = grid[torch.multinomial(law, many, True, generator=generator)]
+    half = len(net.states[net.nodes[0]]) // 2  # A is on from this state
+    x = net.gibbs(sweeps, many, start, generator)[..., 0] >= half
+    squares = sweeps * (2.0 * x - 1).mean(0) ** 2
+    error = squares.std().item() / many**0.5
+    K, exact = sweep_of(net), 1.0
+    f = moved = 2.0 * (grid[:, 0] >= half) - 1
+    for t in range(1, sweeps):
+        moved = K @ moved
+        exact += 2 * (1 - t / sweeps) * ((law * f) @ moved).item()
+    return squares.mean().item(), error, exact, x[:, 0]
+
+
+Js = (0, 1, 2, 4, 6, 8)
+single = [run(stuck(J)) for J in Js]
+blocks = [run(together(stuck(J), "A", "B")) for J in Js]
+for found, error, exact, _ in [*single, *blocks]:
+    assert abs(found - exact) < 5 * error
+
+# %% tags=["hide-input"]
+blue, orange = PALETTE[:2]
+figure = figures.blank(3.4)
+left, right = figure.subplots(1, 2, width_ratios=[1, 1.15])
+for runs, tone, mark, name, spot in (
+    (single, orange, "s", "one lamp at a time", (3.9, 45)),
+    (blocks, blue, "o", "A and B together", (8, 1.9)),
+):
+    found, error, exact, _ = zip(*runs, strict=True)
+    left.plot(Js, exact, color=tone)
+    left.errorbar(Js, found, 2 * np.array(error), fmt=mark, color=tone)
+    left.text(*spot, name, color=tone, ha="right")
+left.set(yscale="log", xlabel="coupling $J$ of A and B", ylim=(0.7, 300))
+left.set_ylabel(f"sweeps per draw, of {sweeps}")
+for runs, tone, low in ((single, orange, 1.5), (blocks, blue, 0)):
+    right.step(range(sweeps), runs[-2][3] + low, color=tone, lw=1)
+right.set(yticks=(0, 1, 1.5, 2.5), yticklabels=["off", "on"] * 2)
+right.set(xlabel="sweep", title=f"lamp A, J = {Js[-2]}")
+show(
+    figure,
+    "Left: sweeps that are worth one draw, exact (lines) and measured (dots, "
+    "two standard errors). At the top, all sweeps together are worth one. "
+    "Right: a chain of each kind; above one lamp at a time, below in blocks.",
+    alt="Left, an orange curve that rises by two orders of magnitude and a flat blue one. Right, an orange trace with long constant stretches above a blue one that alternates.",
+    label="fig-mn-stick",
+)
+
+# %% [markdown]
+# Blocks help only where we know what sticks.
+# If all four wires are strong, no pair of lamps can turn around alone.
+# Move the slider and see 2,000 chains forget that they began in the dark.
+
+# %% tags=["hide-input"]
+couplings, moments = (0.5, 2.5), (0, 1, 2, 4, 16, 64, 128)
+sorts = ["0", "1", "2\nnear", "2\nacross", "3", "4"]
+cells = torch.cartesian_prod(*[torch.arange(2)] * 4)
+lit = cells.sum(1)
+across = (lit == 2) & (cells[:, 0] == cells[:, 2])
+sort = lit + (lit > 2) + across  # of each of the 16 patterns
+runs = []
+for J in couplings:
+    net, dark = agreeing(J), torch.zeros(2000, 4, dtype=torch.int64)
+    x = torch.cat([dark[None], net.gibbs(128, 2000, dark, generator)])
+    x = x[..., [net.nodes.index(v) for v in names]]
+    number = sort[x @ torch.tensor([8, 4, 2, 1])]
+    share = [torch.bincount(number[t], minlength=6) / 2000 for t in moments]
+    exact = torch.zeros(6).index_add(0, sort, in_order(net).flatten())
+    runs.append((exact, share))
+
+
+# %% tags=["hide-input"]
+def frame(t):
+    """Draw exact and sampled laws of both rings after moments[t] sweeps."""
+    figure = figures.blank(2.6, 6.8)
+    panels = zip(
+        figure.subplots(1, 2, sharey=True), couplings, runs, strict=True
+    )
+    for axes, J, (exact, share) in panels:
+        axes.bar(range(6), exact, color=blue, alpha=0.35)
+        axes.plot(range(6), share[t], "s", color=orange, ms=5)
+        axes.set(ylim=(-0.02, 1.03), title=f"J = {J:g}", xlabel="lit lamps")
+        axes.set_xticks(range(6), sorts)
+        axes.grid(axis="x")
+    figure.axes[0].set_ylabel("probability")
+    return figure
+
+
+# %% tags=["hide-input"]
+Explorable(
+    [frame(t) for t in range(len(moments))],
+    moments,
+    "sweeps",
+    alt="Two bar charts of how many lamps are lit, with squares; at the left the squares reach the bars at once, at the right slowly.",
+    caption="How many lamps are lit (two are neighbours or across): exact law "
+    "(bars), and 2,000 Gibbs chains that began in the dark (squares). With "
+    "strong wires the light side is found late.",
+    start=3,
+)
+
+# %% [markdown]
+# ## Limits
+#
+# The exhaustive checks stop at four or five nodes; the proofs do not.
+# {prf:ref}`thm-mn-hc` computes factors from a law, not from data; there $Z$ couples all factors.
+# The cost of a junction tree grows exponentially with its largest clique.
+# The bound in {prf:ref}`thm-mn-gibbs` is far too weak to plan a run with, and no chain can tell from its past that there is a part of the law which it has not visited.
+#
+# ## Exercises
+#
+# ```{exercise-start} The server without arrows
+# :label: ex-mn-networks
+# ```
+# Factorise the server network of {ref}`ch:bayes-nets` over the maximal cliques of its moral graph.
+# Which of its ten tables become one factor?
+# How many free parameters has the Markov network, and why more than the Bayesian one?
+# ```{exercise-end}
+# ```
+#
+# ```{solution-start} ex-mn-networks
+# :class: dropdown
+# ```
+# The tables of a root and of its child share a clique.
+# Two maximal cliques absorb no table: marriages have closed them, and their factor is 1.
+# The moral graph states less than the DAG, so more laws have its Markov property, and they have more parameters; the third exercise counts them.
+
+# %%
+server = server_monitoring()
+H = moral(server.dag)
+states_of = {v: len(labels) for v, labels in server.states.items()}
+rows = []
+for clique in maximal_cliques(H):
+    inside = [v for v, t in server.tables.items() if {*t.names} <= {*clique}]
+    rows.append(
+        {
+            "factor over": ", ".join(clique),
+            "absorbs the tables of": ", ".join(inside),
+        }
+    )
+free = sum(
+    np.prod([states_of[v] - 1 for v in clique])
+    for clique in nx.enumerate_all_cliques(H)
+)
+assert free > server.parameters
+print(f"free: {free} as a Markov, {server.parameters} as a Bayesian network")
+results_table(rows)
+
+# %% [markdown]
+# ```{solution-end}
+# ```
+#
+# ```{exercise-start} As small as possible
+# :label: ex-mn-properties
+# ```
+# Find a law and a graph, with as few nodes as you can, such that the law is pairwise but not locally Markov; and another that is locally but not globally Markov.
+# Prove that fewer nodes are not enough.
+# ```{exercise-end}
+# ```
+#
+# ```{solution-start} ex-mn-properties
+# :class: dropdown
+# ```
+# Copies of one coin do both: given one copy, the others are certain.
+# Three copies and no edge: the pairwise property holds, but no node is independent of the other two.
+# On two nodes both properties say the same.
+# Four copies and the edges $A - B$, $C - D$: given its neighbour a node is certain, so the local property holds, but $\{A, B\}$ and $\{C, D\}$ are dependent.
+# On three nodes local implies global: a statement given one node is the pairwise one; if nothing is given, $X$ or $Y$ is a single node without neighbours, and the local property says that it is independent of both others.
+# The cell tries all uniform laws of three bits, as laws of four of which $D$ is always 0.
+
+# %%
+three = (uniform[:, :, :, 1] == 0).all((0, 1, 2))
+no_D = np.array([H.degree["D"] == 0 for H in graphs])
+P3, L3, G3 = (m[no_D][:, : uniform.shape[-1]][:, three] for m in (P, L, G))
+assert P3.shape == (8, 255) and not (L3 & ~G3).any() and (P3 & ~L3).any()
+copies = torch.zeros(2, 2, 2, 2)
+copies[0, 0, 0, 0] = copies[1, 1, 1, 1] = 0.5
+copies, two = Table(copies, names), nx.Graph(["AB", "CD"])
+assert all(independent(copies, *s) for s in local_statements(two))
+assert not is_i_map(two, copies)
+print("pairwise, not local:", (P3 & ~L3).sum(), "cases on three nodes")
+print("local, not global:", (L & ~G).sum(), "cases on four nodes")
+
+# %% [markdown]
+# ```{solution-end}
+# ```
+#
+# ```{exercise-start} How many numbers are free?
+# :label: ex-mn-parameters
+# ```
+# Let node $v$ have $k_v$ states.
+# Show that positive laws that factorise over $H$ have $\sum_C \prod_{v \in C} (k_v - 1)$ free parameters, where $C$ runs over all non-empty cliques, maximal or not.
+# ```{exercise-end}
+# ```
+#
+# ```{solution-start} ex-mn-parameters
+# :class: dropdown
+# ```
+# By {prf:ref}`thm-mn-hc` such a law is the product of its canonical potentials of cliques, and {eq}`eq-mn-canonical` computes them from the law.
+# If one node of $S$ is at its reference, the terms with and without it cancel: $\phi_S = 1$ there.
+# The other $\prod_{v \in S} (k_v - 1)$ values of each non-empty clique may be any positive numbers; $\phi_\varnothing$ makes the sum 1.
+# For the product of any such $\phi_S$ has them as its canonical potentials.
+# Indeed {eq}`eq-mn-canonical` is linear in $\log p$, so look at one $\log \phi_S$ alone.
+# In the potential of a set $U$ with a node outside of $S$, the terms with and without that node cancel; if $U \subset S$, all its terms have a node of $S$ at the reference, and are 0; if $U = S$, only $T = S$ is left.
+# The cell counts the directions of the law otherwise, by a rank.
+
+# %%
+for H in graphs:
+    sizes = {v: int(rng.integers(2, 5)) for v in names}
+    cells = np.indices([sizes[v] for v in names]).reshape(4, -1)
+    columns = [np.ones((cells.shape[1], 1))]
+    for C in maximal_cliques(H):
+        shape = [sizes[v] for v in C]
+        at = [cells[names.index(v)] for v in C]
+        columns.append(np.eye(np.prod(shape))[np.ravel_multi_index(at, shape)])
+    rank = np.linalg.matrix_rank(np.hstack(columns))
+    cliques_of = nx.enumerate_all_cliques(H)
+    free = [np.prod([sizes[v] - 1 for v in C]) for C in cliques_of]
+    assert rank - 1 == sum(free)  # one direction only changes Z
+print(f"the count is right for {len(graphs)} graphs")
+
+# %% [markdown]
+# ```{solution-end}
+# ```
+#
+# ```{exercise-start} The only window
+# :label: ex-mn-window
+# ```
+# (a) Show that the uniform law on a set $U$ of patterns factorises over $H$ exactly if every $x$ whose states on each maximal clique occur in $U$ is itself in $U$.
+#
+# (b) In the window every pair of neighbours shows all four states. Show by machine that, up to the names of lamps and states, no other uniform law that is Markov for the ring and no product does that.
+# ```{exercise-end}
+# ```
+#
+# ```{solution-start} ex-mn-window
+# :class: dropdown
+# ```
+# (a) If the law is a product, its factors are positive at all that occurs in $U$, so the product is positive at $x$. Conversely the product of the indicators "this state of the clique occurs in $U$" is 1 on $U$ and 0 elsewhere.
+#
+# (b) Turn the ring around or over and exchange the states of any lamps: the window becomes as many laws as the cell finds, and they are the same.
+
+# %%
+k = [set(map(frozenset, H.edges)) for H in graphs].index(
+    set(map(frozenset, ring.edges))
+)
+strange = markov[k] & ~is_product[k]
+for edge in ring.edges:
+    strange &= (at_uniform[frozenset(edge)] > 0).all((0, 1, 2, 3))
+turns = [
+    turn
+    for turn in permutations(names)
+    if all(ring.has_edge(turn[i], turn[i - 1]) for i in range(4))
+]
+orbit = set()
+for turn, flips in product(turns, product((False, True), repeat=4)):
+    axes = [i for i in range(4) if flips[i]]
+    moved = lamps.marginal(*turn).values.flip(axes)
+    orbit.add(tuple((moved > 0).flatten().tolist()))
+found = {tuple(U) for U in (bits[:, 1:].T[strange] > 0).tolist()}
+assert found == orbit
+print(f"{len(found)} laws, all of them the window under other names")
+
+# %% [markdown]
+# ```{solution-end}
+# ```
+#
+# ```{exercise-start} What marriage forgets
+# :label: ex-mn-moral
+# ```
+# Moralise three networks: a class with five symptoms (arrows from the class), a hidden chain of four states each with its observation, and the server.
+# Which of them lose independencies? Name a lost one for each v-structure.
+# ```{exercise-end}
+# ```
+#
+# ```{solution-start} ex-mn-moral
+# :class: dropdown
+# ```
+# The first two have no node with two parents, so no v-structure, and by {prf:ref}`thm-mn-perfect` they lose nothing.
+# For a v-structure $a \to c \leftarrow b$ with $a$ no descendant of $b$, the proof names the lost statement: $a \perp b \mid \mathrm{pa}(b)$.
+
+# %%
+symptoms = nx.DiGraph([("class", f"symptom {i}") for i in range(5)])
+hidden = nx.DiGraph(
+    [(f"h{i}", f"h{i + 1}") for i in range(3)]
+    + [(f"h{i}", f"x{i}") for i in range(4)]
+)
+assert not v_structures(symptoms) and not v_structures(hidden)
+
+
+def order_of(vee):
+    return server.nodes.index(vee[1])
+
+
+for ends, child in sorted(v_structures(server.dag), key=order_of):
+    a, b = sorted(ends, key=server.nodes.index)  # so a is no descendant of b
+    known = list(server.dag.pred[b])
+    assert d_separated(server.dag, a, b, known)
+    assert moral(server.dag).has_edge(a, b)  # nothing separates them there
+    print(f"{a} → {child} ← {b}: lost {a} ⊥ {b} | {', '.join(known) or '–'}")
+
+# %% [markdown]
+# ```{solution-end}
+# ```
+#
+# ```{exercise-start} The census of five nodes
+# :label: ex-mn-five
+# ```
+# For how many of the 1,024 graphs on five nodes does a DAG state exactly the same?
+# Write the function that makes the DAG, and test it by enumeration.
+# ```{exercise-end}
+# ```
+#
+# ```{solution-start} ex-mn-five
+# :class: dropdown
+# ```
+# For the chordal ones. Step 9 of the proof of {prf:ref}`thm-mn-perfect` is the function: take out simplicial nodes, and let the arrows come from what is left.
+
+
+# %%
+def direct(H):
+    """A DAG that states the same as a chordal graph."""
+    dag, left = nx.DiGraph(), H.copy()
+    dag.add_nodes_from(H)
+    while left:
+        v = simplicial(left)[0]
+        dag.add_edges_from((u, v) for u in left.adj[v])
+        left.remove_node(v)
+    return dag
+
+
+tested = rng.permutation(np.flatnonzero(chordal))[:40]
+for i in tested:
+    dag, said = direct(five[i]), separations(five[i])
+    assert all(
+        d_separated(dag, *s) == (s in said) for s in statements("ABCDE")
+    )
+print(f"{chordal.sum()} of {len(five):,}; {len(tested)} of them tested")
+
+# %% [markdown]
+# ```{solution-end}
+# ```
+#
+# ```{exercise-start} Which blocks? (open)
+# :label: ex-mn-open
+# ```
+# For the window with a little noise, the right side of {eq}`eq-mn-window` with $J = 4$, compare single updates with blocks of two lamps, for each of the ways to pair the lamps.
+# Can you give a rule that chooses blocks from the factors alone, for a network too large for its transition matrix?
+# ```{exercise-end}
+# ```
+#
+# ```{solution-start} ex-mn-open
+# :class: dropdown
+# ```
+# The second eigenvalue of the sweep answers the first half.
+# The second is open: blocks are found by trial, along the strongest factors, or at random; one block of all nodes, sampled by a junction tree, always works and often is too large.
+
+# %%
+net = nearly(4.0)
+kinds_of_blocks = {
+    "single lamps": net,
+    "A, B together, C and D single": together(net, "A", "B"),
+    "A, B and C, D": together(together(net, "A", "B"), "C", "D"),
+    "B, C and D, A": together(together(net, "B", "C"), "D", "A"),
+    "A, C and B, D": together(together(net, "A", "C"), "B", "D"),
+}
+rows = []
+for name, blocked in kinds_of_blocks.items():
+    values = torch.linalg.eigvals(sweep_of(blocked)).abs().sort().values
+    rows.append({"updates": name, "second eigenvalue": values[-2].item()})
+results_table(rows)
+
+# %% [markdown]
+# ```{solution-end}
+# ```
+#
+# ## The scores of the window
+#
+# Can you find the scores?
+# No: every pair of neighbours shows all it can show, so every score would be positive, and all sixteen patterns possible ({prf:ref}`thm-mn-lamps`).
+# But let one photograph in a million be noise, and there are scores; only their ratio grows without limit as the noise goes.
+#
+# If only neighbours count, is a law a product over neighbours?
+# Over cliques of neighbours it is, in two cases: if nothing is impossible, and {eq}`eq-mn-canonical` computes the factors; or if the graph is chordal, and the factors are marginals.
+# The ring of four is the smallest graph that is not chordal, and the window is what happens there when patterns are missing.
+# The next chapter keeps the factors and gives up exactness.
+#
+# ## References
+#
+# ```{bibliography}
+# :filter: docname in docnames
+# ```

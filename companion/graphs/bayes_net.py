@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterable, Mapping
 from functools import partial
 from math import prod
+from numbers import Integral
 
 import networkx as nx
 import torch
@@ -12,7 +13,7 @@ from torch import Tensor
 
 from companion.graphs.independence import Reachability, topological
 from companion.graphs.product import Product
-from companion.graphs.statements import as_set
+from companion.graphs.statements import as_set, in_order
 from companion.graphs.table import Evidence, States, Table, listed, state_index
 
 ROUNDING = 1e-5  # published tables are rounded: a row may miss 1 by this much
@@ -29,9 +30,14 @@ class BayesNet:
     """
 
     def __init__(self, tables: Mapping[Hashable, Table]) -> None:
+        if not isinstance(tables, Mapping) or not tables:
+            found = type(tables).__name__ if tables else "none"
+            raise ValueError(f"needs tables, node -> Table, for at least one node, got {found}")
         self.dag = nx.DiGraph()
         self.dag.add_nodes_from(tables)
         for node, table in tables.items():
+            if not isinstance(table, Table):
+                raise ValueError(f"{node!r} needs a Table, got {type(table).__name__}")
             if node not in table.states:
                 raise ValueError(f"the table of {node!r} has no axis for it, only {table.names}")
             for parent in table.names:
@@ -108,8 +114,8 @@ class BayesNet:
 
     def sample(self, n: int, generator: torch.Generator | None = None) -> Tensor:
         """Draw n rows, each node after its parents; (n, nodes) int64, the places of the states."""
-        if n < 0:
-            raise ValueError(f"needs n of at least 0 draws, got {n}")
+        if not isinstance(n, Integral) or n < 0:
+            raise ValueError(f"needs a whole number of draws, 0 or above, got {n}")
         x = torch.zeros(n, len(self.nodes), dtype=torch.int64)
         for i, (node, table) in enumerate(self.tables.items()):
             rows = table.values[tuple(x[:, self._place[p]] for p in self.dag.pred[node])]
@@ -124,7 +130,7 @@ class BayesNet:
         """
         tables = dict(self.tables)
         for node, state in actions.items():
-            (node,) = as_set(node, self.states)
+            (node,) = in_order([node], self.states)
             set_to = torch.zeros(len(self.states[node]))
             set_to[state_index(node, state, self.states[node])] = 1
             tables[node] = Table(set_to, {node: self.states[node]})
@@ -168,10 +174,16 @@ class BayesNet:
         sizes: int | Mapping[Hashable, int] = 2,
         generator: torch.Generator | None = None,
     ) -> BayesNet:
-        """Draw every row of every table uniformly from the simplex; `sizes`: states of a node."""
-        of = {n: sizes if isinstance(sizes, int) else sizes[n] for n in dag.nodes}
+        """Draw every row of every table uniformly from the simplex; `sizes`: states of a node.
+
+        Raises `ValueError` for a cycle, and a node whose number of states is not told or below 1.
+        """
+        of = sizes if isinstance(sizes, Mapping) else dict.fromkeys(dag.nodes, sizes)
+        in_order(list(dag.nodes), of)
         tables = {}
         for node in topological(dag):
+            if not isinstance(of[node], Integral) or of[node] < 1:
+                raise ValueError(f"{node!r} needs a whole number of states, got {of[node]}")
             names = [*dag.pred[node], node]
             uniform = torch.rand([of[n] for n in names], generator=generator, dtype=torch.float64)
             draws = -torch.log1p(-uniform)  # exponential draws, normalised, are uniform there
@@ -194,6 +206,8 @@ class BayesNet:
 
 def check_data(x: Tensor, sizes: Mapping[Hashable, int]) -> None:
     """Raise `ValueError` unless x is (N, nodes) int64 and each column within its states."""
+    if not isinstance(x, Tensor):
+        raise ValueError(f"data must be a tensor (N, {len(sizes)}) int64, got {type(x).__name__}")
     if x.ndim != 2 or x.shape[1] != len(sizes) or x.dtype != torch.int64:
         need = f"(N, {len(sizes)}) int64"
         raise ValueError(f"data must be {need}, got {tuple(x.shape)} {x.dtype}")

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import gzip
 import re
+import zlib
 from collections.abc import Hashable
 from itertools import product
+from math import prod
 from pathlib import Path
 from typing import NoReturn
 
@@ -18,12 +20,14 @@ from torch import Tensor
 
 from companion.files import write_atomically
 from companion.graphs.bayes_net import BayesNet
-from companion.graphs.table import Table
+from companion.graphs.elimination import MOST_CELLS
+from companion.graphs.table import Table, listed
 from companion.maths import nearest
 
 SKIPPED = r"\s+|//[^\n]*|/\*.*?\*/"
 WORD = r'"[^"\n]*"|[{}()\[\];|,]|[^\s{}()\[\];|,"]+'
 TOKEN = re.compile(f"(?:{SKIPPED})|({WORD})|(.)", re.DOTALL)
+STRUCTURE = ("", "{", "}", "(", ")", "[", "]", "|", ";", ",")
 SLACK = 0.02  # a row that misses 1 by less was rounded, and is divided by its sum
 
 
@@ -37,8 +41,8 @@ def read_bif(path: str | Path) -> BayesNet:
     path = Path(path)
     raw = path.read_bytes()
     try:
-        text = (gzip.decompress(raw) if raw[:2] == b"\x1f\x8b" else raw).decode("utf8")
-    except (OSError, EOFError, UnicodeDecodeError) as error:
+        text = (gzip.decompress(raw) if raw[:2] == b"\x1f\x8b" else raw).decode("utf-8-sig")
+    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
         raise ValueError(f"{path.name} is not a BIF text or a whole .gz of one: {error}") from None
     return Reader(text, path.name).network()
 
@@ -58,8 +62,7 @@ def write_bif(net: BayesNet, path: str | Path, name: str = "unknown") -> None:
         scope = f"{_word(node)} | {', '.join(map(_word, parents))}" if parents else _word(node)
         parts.append(f"probability ( {scope} ) {{\n")
         rows = table.values.reshape(-1, len(net.states[node])).tolist()
-        keys = product(*(net.states[parent] for parent in parents))
-        for row, key in zip(rows, keys, strict=True):
+        for row, key in zip(rows, product(*(net.states[p] for p in parents)), strict=True):
             start = f"({', '.join(map(_word, key))})" if parents else "table"
             parts.append(f"  {start} {', '.join(map(repr, row))};\n")
         parts.append("}\n")
@@ -85,7 +88,9 @@ class Reader:
             end = match.start()
             if match[1] or match[2]:
                 word = match.group()
-                self.words.append((word[1:-1] if word[0] == '"' and len(word) > 1 else word, line))
+                if word[0] == '"' and word[1:-1] not in STRUCTURE:  # "}" quoted is a name
+                    word = word[1:-1]
+                self.words.append((word, line))
         self.words.append(("", line + text.count("\n", end)))
         self.at = 0
         self.states: dict[Hashable, tuple[str, ...]] = {}
@@ -126,7 +131,8 @@ class Reader:
             block = self.take("network", "variable", "probability")
             if block == "network":
                 self.list_until("{")
-                self.properties()
+                while self.take("property", "}") == "property":
+                    self.skip()
             elif block == "variable":
                 self.variable()
             else:
@@ -144,11 +150,10 @@ class Reader:
         except ValueError as error:
             raise ValueError(f"{self.source}: {error}") from None
 
-    def properties(self) -> None:
-        """Skip what a block says that is not the law."""
-        while self.take("property", "}") == "property":
-            while self.take() != ";":
-                pass
+    def skip(self) -> None:
+        """Skip what is not the law, to the semicolon."""
+        while self.take() != ";":
+            pass
 
     def variable(self) -> None:
         """Read `variable NAME { type discrete [ n ] { a, b }; }`."""
@@ -158,7 +163,7 @@ class Reader:
         self.take("{")
         while (word := self.take("type", "property", "}")) != "}":
             if word == "property":
-                self.list_until(";")
+                self.skip()
                 continue
             for expected in ("discrete", "["):
                 self.take(expected)
@@ -167,8 +172,9 @@ class Reader:
                 self.take(expected)
             labels, _ = self.list_until("}")
             self.take(";")
-            if size != str(len(labels)) or len(set(labels)) < len(labels):
-                self.fail(f"{name!r} announces {size} different states, has {', '.join(labels)}")
+            if not labels or size != str(len(labels)) or len(set(labels)) < len(labels):
+                found = ", ".join(labels) or "none"
+                self.fail(f"{name!r} announces {size} different states, has {found}")
             self.states[name] = tuple(labels)
         if name not in self.states:
             self.fail(f"the variable {name!r} has no type")
@@ -184,34 +190,41 @@ class Reader:
         if len({node, *parents}) <= len(parents):
             self.fail(f"a variable repeats in the block of {node!r}")
         states = {name: self.states[name] for name in [*parents, node]}
-        values = torch.full([len(labels) for labels in states.values()], torch.nan).double()
+        return node, Table(self.body(node, parents), states)
+
+    def body(self, node: str, parents: list[str]) -> Tensor:
+        """Read what is between the braces; the last axis is the node's."""
+        shape = [len(self.states[name]) for name in [*parents, node]]
+        if prod(shape) > MOST_CELLS:
+            self.fail(f"the table of {node!r} has {prod(shape):,} cells, above {MOST_CELLS:,}")
+        values, rest = torch.full(shape, torch.nan, dtype=torch.float64), None
         self.take("{")
         while (word := self.take("table", "default", "(", "property", "}")) != "}":
             if word == "property":
-                self.list_until(";")
+                self.skip()
             elif word == "table":  # the child varies slowest
                 flat = self.numbers(values.numel())
-                values = flat.reshape(values.shape[-1], *values.shape[:-1]).movedim(0, -1)
-                values = self.rows(values, node)
+                values = self.rows(flat.reshape(shape[-1], *shape[:-1]).movedim(0, -1), node)
             elif word == "default":
-                row = self.rows(self.numbers(values.shape[-1]), node)
-                values = torch.where(values.isnan(), row, values)
+                rest = self.rows(self.numbers(shape[-1]), node)
             else:
                 key = self.key(parents)
-                values[key] = self.rows(self.numbers(values.shape[-1]), node)
+                if not bool(values[key].isnan().any()):
+                    self.fail(f"a second row of {node!r} for the same states of its parents")
+                values[key] = self.rows(self.numbers(shape[-1]), node)
+        if rest is not None:
+            values = values.where(~values.isnan(), rest)
         if bool(values.isnan().any()):
             place = values.isnan().nonzero()[0].tolist()
-            row = [
-                states[p][i] for p, i in zip(parents, place, strict=True)
-            ]  # the last of place is the child's
-            self.fail(f"{node!r} has no row for ({', '.join(row)})")
-        return node, Table(values, states)
+            row = {p: self.states[p][i] for p, i in zip(parents, place, strict=False)}
+            self.fail(f"{node!r} has no row" + (f" for {listed(row)}" if row else ""))
+        return values
 
     def key(self, parents: list[str]) -> tuple[int, ...]:
         """Read the states in front of a row."""
         words, _ = self.list_until(")")
         if len(words) != len(parents):
-            self.fail(f"needs a state for each of {', '.join(parents)}, got {', '.join(words)}")
+            self.fail(f"a row needs {len(parents)} states in its brackets, got {len(words)}")
         for parent, word in zip(parents, words, strict=True):
             if word not in self.states[parent]:
                 self.fail(f"{parent!r} has no state {word!r} {nearest(word, self.states[parent])}")

@@ -17,6 +17,9 @@ import torch
 from torch import Tensor
 
 Scope = tuple[Hashable, ...]
+MOST_CELLS = 2**27  # 1 GiB in float64
+MOST_OPERANDS = 8  # of one einsum: numpy allows 31, and more than these could underflow
+FAR = 1e30  # values further than this from 1 are rescaled; FAR ** MOST_OPERANDS is finite
 
 
 class Step(NamedTuple):
@@ -79,6 +82,9 @@ def plan(
     pool = dict(enumerate(scopes))
 
     def multiply(chosen: list[int], without: Hashable, out: Sequence[Hashable] | None) -> None:
+        while len(chosen) > MOST_OPERANDS:
+            multiply(chosen[:MOST_OPERANDS], None, None)
+            chosen = [*chosen[MOST_OPERANDS:], len(scopes) + len(steps) - 1]
         joined = {name: 0 for k in chosen for name in pool[k]}
         axis = {name: i for i, name in enumerate(joined)}
         left = [name for name in joined if name != without] if out is None else list(out)
@@ -107,20 +113,36 @@ def largest_table(steps: Sequence[Step], shapes: Sequence[tuple[int, ...]]) -> i
     return max(cells)
 
 
+def check_cells(cells: int, whose: str) -> None:
+    """Raise `ValueError` for a table that is too large to form."""
+    if cells > MOST_CELLS:
+        raise ValueError(
+            f"{whose} needs a table of {cells:,} cells, above {MOST_CELLS:,}: "
+            "observe more, or approximate"
+        )
+
+
+def scaled(array: Any) -> tuple[Any, float]:
+    """Divide by the largest entry if that is far from 1; returns the logarithm of it, too."""
+    largest = array.max().item()
+    if 0 < largest < 1 / FAR or largest > FAR:
+        return array / largest, log(largest)
+    return array, 0.0
+
+
 def run(steps: Sequence[Step], tables: Sequence[Any]) -> tuple[Any, float]:
     """Do the einsums, on arrays or tensors: the result is (values, logarithm of their scale).
 
     Very small or large results are rescaled, so that a thousand factors do not underflow.
     """
+    if not tables:
+        return np.ones(()), 0.0
     pool = list(tables)
     einsum = torch.einsum if isinstance(pool[0], Tensor) else np.einsum
     log_scale = 0.0
     for chosen, axes, out in steps:
         operands = [part for k, own in zip(chosen, axes, strict=True) for part in (pool[k], own)]
-        result = einsum(*operands, out)
-        largest = float(result.max())
-        if 0 < largest < 1e-50 or largest > 1e50:
-            result = result / largest
-            log_scale += log(largest)
+        result, own = scaled(einsum(*operands, out))
         pool.append(result)
+        log_scale += own
     return pool[-1], log_scale

@@ -11,7 +11,7 @@ from itertools import combinations
 
 import networkx as nx
 
-from companion.graphs.statements import Statement, as_set, disjoint, statements
+from companion.graphs.statements import Statement, disjoint, in_order, statements
 
 Nodes = Hashable | Iterable[Hashable]
 
@@ -140,7 +140,7 @@ def markov_blanket(dag: nx.DiGraph, node: Hashable) -> set[Hashable]:
 
     Raises `ValueError` for a node that is not there.
     """
-    (node,) = as_set(node, dag)
+    (node,) = in_order([node], dag)
     spouses = {parent for child in dag.succ[node] for parent in dag.pred[child]}
     return (set(dag.pred[node]) | set(dag.succ[node]) | spouses) - {node}
 

@@ -77,7 +77,8 @@ def ising_log_partition(
     derivative its variance.
     """
     check_side(side)
-    beta, h = torch.as_tensor(coupling).double(), torch.as_tensor(field).double()
+    beta = torch.as_tensor(coupling, dtype=torch.float64)
+    h = torch.as_tensor(field, dtype=torch.float64)
     row = torch.cartesian_prod(*[torch.tensor([-1.0, 1.0]).double()] * side)  # (2^L, L)
     within = beta * (row * row.roll(1, 1)).sum(1) + h * row.sum(1)
     log_t = within[:, None] / 2 + within / 2 + beta * row @ row.T

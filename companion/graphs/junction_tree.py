@@ -3,15 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
-from math import log
+from itertools import combinations, pairwise
+from math import log, prod
 from typing import NamedTuple
 
 import networkx as nx
 import numpy as np
 
-from companion.graphs.elimination import elimination_order, interaction_graph
-from companion.graphs.statements import as_set
-from companion.graphs.table import Evidence, Table, listed, merged_states, state_index
+from companion.graphs.elimination import (
+    Scope,
+    check_cells,
+    elimination_order,
+    interaction_graph,
+    plan,
+    run,
+    scaled,
+)
+from companion.graphs.statements import in_order
+from companion.graphs.table import Evidence, Table, impossible, merged_states, state_index
+from companion.maths import nearest
+
+Part = tuple[Scope, np.ndarray]
 
 
 class Beliefs(NamedTuple):
@@ -21,7 +33,10 @@ class Beliefs(NamedTuple):
     log_partition: float
 
     def marginal(self, name: Hashable) -> Table:
-        """Return the law of one variable."""
+        """Return the law of one variable; raises `ValueError` for one that is not there."""
+        known = dict.fromkeys(n for law in self.cliques for n in law.states)
+        if name not in known:
+            raise ValueError(f"no variable {name!r} {nearest(name, known)}")
         holding = [law for law in self.cliques if name in law.states]
         return min(holding, key=lambda law: law.values.numel()).marginal(name)
 
@@ -32,17 +47,18 @@ class JunctionTree:
     The graph of the tables is triangulated by an elimination order, its maximal cliques are
     joined by the spanning tree with the largest separators (Lauritzen and Spiegelhalter 1988;
     Jensen and Jensen 1994). `cliques` are tuples of variables, `tree` joins their places.
+    Numbers only: gradients stop here. Raises `ValueError` for tables without any variable, and
+    for a clique of more than 2^27 cells.
     """
 
     def __init__(self, tables: Sequence[Table]) -> None:
         self.tables, self.states = list(tables), merged_states(tables)
+        if not self.states:
+            raise ValueError("a junction tree needs at least one variable, got none")
         self.cliques = maximal_scopes([table.names for table in tables], self.states)
-        complete = nx.Graph()
-        complete.add_nodes_from(range(len(self.cliques)))
-        for i, one in enumerate(self.cliques):
-            for j, other in enumerate(self.cliques[:i]):
-                complete.add_edge(i, j, weight=len(set(one) & set(other)))
-        self.tree = nx.maximum_spanning_tree(complete)
+        for clique in self.cliques:
+            check_cells(prod(len(self.states[name]) for name in clique), "the junction tree")
+        self.tree = spanning_tree(self.cliques)
         self.homes: list[list[int]] = [[] for _ in self.cliques]
         for k, table in enumerate(tables):
             fitting = [i for i, c in enumerate(self.cliques) if set(table.names) <= set(c)]
@@ -60,63 +76,55 @@ class JunctionTree:
         for a name or a state that is not there, and evidence of probability 0.
         """
         evidence = evidence or {}
-        pools = self._pools(evidence)
+        pools, log_partition = self._pools(evidence)
         root = 0
         down = list(nx.bfs_edges(self.tree, root))
-        log_partition = 0.0
         received: list[dict[int, np.ndarray]] = [{} for _ in self.cliques]
         for i, j in [(child, parent) for parent, child in reversed(down)] + down:
-            message = self._product(i, pools, received, self.separator(i, j), without=j)
-            total = float(message.sum())
-            if total <= 0:
-                raise ValueError(f"the evidence has probability 0: {listed(evidence)}")
-            received[j][i] = message / total
+            parts = pools[i] + [
+                (self.separator(k, i), m) for k, m in received[i].items() if k != j
+            ]
+            received[j][i], log_total = self._law(parts, self.separator(i, j), evidence)
             if j not in received[i]:  # on the way to the root
-                log_partition += log(total)
+                log_partition += log_total
         beliefs = []
         for i, clique in enumerate(self.cliques):
-            values = self._product(i, pools, received, clique)
-            total = float(values.sum())
-            if total <= 0:
-                raise ValueError(f"the evidence has probability 0: {listed(evidence)}")
+            parts = pools[i] + [(self.separator(k, i), m) for k, m in received[i].items()]
+            values, log_total = self._law(parts, clique, evidence)
             if i == root:
-                log_partition += log(total)
-            states = {name: self.states[name] for name in clique}
-            beliefs.append(Table.trusted(values / total, states))
+                log_partition += log_total
+            beliefs.append(Table.trusted(values, {name: self.states[name] for name in clique}))
         return Beliefs(beliefs, log_partition)
 
-    def _pools(self, evidence: Evidence) -> list[list[tuple[tuple[Hashable, ...], np.ndarray]]]:
+    def _pools(self, evidence: Evidence) -> tuple[list[list[Part]], float]:
         """Give each clique its tables, and the observed variables a table that says so."""
-        as_set(list(evidence), self.states)
-        pools = [
-            [(self.tables[k].names, self.tables[k].values.numpy()) for k in home]
-            for home in self.homes
-        ]
+        in_order(list(evidence), self.states)
+        pools: list[list[Part]] = []
+        log_scale = 0.0
+        for home in self.homes:
+            pools.append([])
+            for k in home:
+                array, own = scaled(self.tables[k].values.detach().numpy())
+                pools[-1].append((self.tables[k].names, array))
+                log_scale += own
         for name, state in evidence.items():
             seen = np.zeros(len(self.states[name]))
             seen[state_index(name, state, self.states[name])] = 1
             home = next(i for i, clique in enumerate(self.cliques) if name in clique)
             pools[home].append(((name,), seen))
-        return pools
+        return pools, log_scale
 
-    def _product(
-        self,
-        i: int,
-        pools: list[list[tuple[tuple[Hashable, ...], np.ndarray]]],
-        received: list[dict[int, np.ndarray]],
-        keep: Sequence[Hashable],
-        without: int | None = None,
-    ) -> np.ndarray:
-        """Multiply what clique i has and got, but from `without`; sum to the axes `keep`."""
-        axis = {name: k for k, name in enumerate(self.cliques[i])}
-        parts = [*pools[i]]
-        parts += [(self.separator(j, i), m) for j, m in received[i].items() if j != without]
-        missing = set(keep) - {name for scope, _ in parts for name in scope}
-        parts += [((name,), np.ones(len(self.states[name]))) for name in missing]
-        if not parts:
-            return np.ones(())
-        operands = [x for scope, array in parts for x in (array, [axis[n] for n in scope])]
-        return np.einsum(*operands, [axis[name] for name in keep], optimize=len(parts) > 3)
+    def _law(self, parts: list[Part], keep: Scope, evidence: Evidence) -> tuple[np.ndarray, float]:
+        """Multiply, sum to the axes `keep`, normalise; with the logarithm of the sum."""
+        named = {name for scope, _ in parts for name in scope}
+        missing = [name for name in keep if name not in named]
+        parts = parts + [((name,), np.ones(len(self.states[name]))) for name in missing]
+        steps = plan([scope for scope, _ in parts], keep, ())
+        values, log_scale = run(steps, [array for _, array in parts])
+        total = values.sum().item()
+        if total <= 0:
+            raise impossible(evidence)
+        return values / total, log(total) + log_scale
 
 
 def maximal_scopes(
@@ -132,3 +140,18 @@ def maximal_scopes(
         if not any(clique <= other for other in cliques):
             cliques.append(clique)
     return [tuple(name for name in states if name in clique) for clique in cliques]
+
+
+def spanning_tree(cliques: Sequence[Scope]) -> nx.Graph:
+    """Join cliques that share variables so that they share as many as can be, then the parts."""
+    holding: dict[Hashable, list[int]] = {}
+    for i, clique in enumerate(cliques):
+        for name in clique:
+            holding.setdefault(name, []).append(i)
+    graph = nx.Graph()
+    graph.add_nodes_from(range(len(cliques)))
+    for i, j in {pair for places in holding.values() for pair in combinations(places, 2)}:
+        graph.add_edge(i, j, weight=len(set(cliques[i]) & set(cliques[j])))
+    tree = nx.maximum_spanning_tree(graph)
+    tree.add_edges_from(pairwise([min(part) for part in nx.connected_components(tree)]))
+    return tree

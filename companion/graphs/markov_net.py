@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Sequence
 from itertools import combinations
-from math import prod
+from math import inf, prod
 
 import networkx as nx
 import torch
@@ -14,8 +14,8 @@ from companion.graphs.bayes_net import MOST_JOINT, BayesNet, check_data
 from companion.graphs.elimination import interaction_graph
 from companion.graphs.junction_tree import JunctionTree
 from companion.graphs.product import Product
-from companion.graphs.statements import as_set
-from companion.graphs.table import Evidence, Table
+from companion.graphs.statements import as_set, in_order
+from companion.graphs.table import Evidence, Table, impossible
 from companion.graphs.undirected import check_nodes
 
 
@@ -77,7 +77,10 @@ class MarkovNet:
         log_product = torch.zeros(len(x), dtype=torch.float64)
         for factor in self.factors:
             log_product += factor.values[tuple(x[:, place[n]] for n in factor.names)].log()
-        return log_product - self.log_partition()
+        log_z = self.log_partition()
+        if log_z == -inf:
+            raise impossible({})
+        return log_product - log_z
 
     def junction_tree(self) -> JunctionTree:
         """Build a junction tree, which answers for all nodes at once."""
@@ -89,6 +92,7 @@ class MarkovNet:
         Only factors that name the node count: its neighbours are its Markov blanket. Raises
         `ValueError` where the others have probability 0.
         """
+        (node,) = in_order([node], self.states)
         place = {name: i for i, name in enumerate(self.nodes)}
         weights = torch.ones(len(x), len(self.states[node]), dtype=torch.float64)
         for factor in self.factors:
@@ -111,8 +115,8 @@ class MarkovNet:
         """Draw each node in turn given all others (Geman and Geman 1984).
 
         Returns the states after each sweep, (sweeps, chains, nodes) int64. `start`: (chains,
-        nodes), uniform if not given. Raises `ValueError` for a start of probability 0 that no
-        single change can leave.
+        nodes), and so many chains there are; uniform draws if not given. Raises `ValueError` for
+        a start of probability 0 that no single change can leave.
         """
         if sweeps < 0 or chains < 1:
             raise ValueError(f"needs sweeps >= 0 and chains >= 1, got {sweeps} and {chains}")
@@ -149,6 +153,8 @@ def canonical_potentials(
     if not bool((law.values > 0).all()):
         raise ValueError("only a positive law has canonical potentials: a cell is 0")
     rest = reference or {name: states[0] for name, states in law.states.items()}
+    if set(in_order(list(rest), law.states)) != set(law.names):
+        raise ValueError(f"the reference needs a state for each of {law.names}, got {rest}")
     potentials = {}
     for size in range(len(law.names) + 1):
         for chosen in combinations(law.names, size):

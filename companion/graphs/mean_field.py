@@ -9,10 +9,14 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from companion.graphs.table import Evidence, Name, States, Table
+from companion.graphs.table import Evidence, Name, States, Table, merged_states
 from companion.maths import nearest
 
 ROUNDING = 1e-9  # a fall of the bound that is smaller, relative to its size, is rounding
+NOTHING_LEFT = (
+    "no state of {} is possible under all that the other factors allow: join it in a block with "
+    "what decides it, or the evidence has probability 0"
+)
 
 
 class Ascent(Protocol):
@@ -76,7 +80,7 @@ class MeanField:
             table.restrict({n: s for n, s in seen.items() if n in table.states})
             for table in tables
         ]
-        states = shared_states(self.tables)
+        states = merged_states(self.tables)
         groups = partition(list(states), blocks)
         self.factors = [
             start({name: states[name] for name in group}, generator) for group in groups
@@ -103,9 +107,11 @@ class MeanField:
         first = [name for name in kept if name in table.states]
         rest = [name for name in table.names if name not in kept]
         weight = self.marginal(*rest).values
-        values = table.values.permute([table.axis(name) for name in (*first, *rest)])
-        shape = [len(table.states[name]) if name in table.states else 1 for name in kept]
-        return torch.xlogy(weight, values).reshape(*shape, -1).sum(-1)
+        axes = [table.axis(name) for name in (*first, *rest)]
+        mean_logs = torch.xlogy(weight, table.values.permute(axes))
+        sizes = {name: len(labels) for name, labels in table.states.items()}
+        shape = [sizes.get(name, 1) for name in kept]
+        return mean_logs.reshape(*shape, -1).sum(-1)
 
     def update(self, j: int) -> None:
         """Make factor j the best one given the others: q_j = exp E_{-j} log p, normalised.
@@ -119,11 +125,7 @@ class MeanField:
                 log_q = log_q + self.mean_log(table, old.names)
         total = log_q.logsumexp(tuple(range(log_q.ndim)))
         if not total.isfinite():
-            names = ", ".join(map(str, old.names))
-            raise ValueError(
-                f"no state of {names} is possible under all that the other factors allow: join it "
-                "in a block with what decides it, or the evidence has probability 0"
-            )
+            raise ValueError(NOTHING_LEFT.format(", ".join(map(str, old.names))))
         self.factors[j] = Table((log_q - total).exp(), old.states)
 
     def step(self) -> None:
@@ -135,17 +137,6 @@ class MeanField:
         """Compute E_q log p - E_q log q in nats: a sum of one local mean for each table."""
         energy = sum(self.mean_log(table).item() for table in self.tables)
         return energy + sum(torch.special.entr(q.values).sum().item() for q in self.factors)
-
-
-def shared_states(tables: Iterable[Table]) -> dict[Name, tuple[str, ...]]:
-    """Collect variable -> states; raises `ValueError` where two tables disagree."""
-    states: dict[Name, tuple[str, ...]] = {}
-    for table in tables:
-        for name, labels in table.states.items():
-            if states.setdefault(name, labels) != labels:
-                both = f"{states[name]} and {labels}"
-                raise ValueError(f"two tables disagree on the states of {name!r}: {both}")
-    return states
 
 
 def partition(names: Sequence[Name], blocks: Iterable[Sequence[Name]]) -> list[tuple[Name, ...]]:

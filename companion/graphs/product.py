@@ -6,24 +6,33 @@ from collections.abc import Callable, Hashable, Iterable, Sequence
 from math import inf, log
 from typing import Any, NamedTuple
 
-import numpy as np
+import torch
 
-from companion.graphs.elimination import Step, elimination_order, largest_table, plan, run
-from companion.graphs.statements import as_set
-from companion.graphs.table import Evidence, Table, listed, merged_states, state_index
-from companion.maths import nearest
+from companion.graphs.elimination import (
+    Scope,
+    Step,
+    check_cells,
+    elimination_order,
+    largest_table,
+    plan,
+    run,
+    scaled,
+)
+from companion.graphs.statements import in_order
+from companion.graphs.table import Evidence, Table, impossible, listed, merged_states, state_index
 
 Use = Callable[[], Iterable[int]]  # which tables count, asked once for each kind of query
-MOST_CELLS = 2**27  # 1 GiB in float64
+OPEN = object()
 
 
 class Recipe(NamedTuple):
     """How to answer one kind of query: which tables, where to cut them, the einsums."""
 
     use: list[int]
-    cuts: list[list[Hashable | None]]
+    cuts: Sequence[Sequence[Hashable] | None]  # for each axis an observed variable or `OPEN`
     steps: list[Step]
     order: list[Hashable]
+    log_scale: float
 
 
 class Product:
@@ -42,7 +51,8 @@ class Product:
         self._place = {n: {s: i for i, s in enumerate(ss)} for n, ss in self.states.items()}
         self._sizes = {name: len(states) for name, states in self.states.items()}
         grad = any(table.values.requires_grad for table in tables)
-        self._arrays = [t.values if grad else t.values.numpy() for t in tables]
+        parts = [scaled(t.values if grad else t.values.numpy()) for t in tables]
+        self._arrays, self._log_scales = [p[0] for p in parts], [p[1] for p in parts]
         self._recipes: dict[Hashable, Recipe] = {}
 
     def sum(
@@ -54,12 +64,13 @@ class Product:
         scale. `use` says which tables to multiply; all, if it is not given.
         """
         recipe = self._recipe(tuple(keep), evidence, use)
-        return run(recipe.steps, self._cut(recipe, evidence))
+        values, log_scale = run(recipe.steps, self._cut(recipe, evidence))
+        return values, log_scale + recipe.log_scale
 
     def log_sum(self, evidence: Evidence, use: Use | None = None) -> float:
         """Return the logarithm of the sum over all that the evidence leaves open."""
         values, log_scale = self.sum((), evidence, use)
-        total = float(values)
+        total = values.item()
         return log(total) + log_scale if total > 0 else -inf
 
     def marginal(
@@ -69,22 +80,19 @@ class Product:
         values, _ = self.sum(names, evidence, use)
         total = values.sum()
         if not total > 0:
-            raise ValueError(f"the evidence has probability 0: {listed(evidence)}")
+            raise impossible(evidence)
         return Table.trusted(values / total, {name: self.states[name] for name in names})
 
     def read_query(self, query: object, evidence: Evidence) -> tuple[Hashable, ...]:
         """Read a query: one name, or several in order.
 
-        Raises `ValueError` for a name that is not there, that repeats, or that is observed.
+        Raises `ValueError` for no name at all, and for a name that is not there, that repeats,
+        or that is observed.
         """
-        try:
-            if query in self.states and query not in evidence:
-                return (query,)
-        except TypeError:  # a list cannot be a name
-            pass
-        found = as_set(query, self.states)
-        names = tuple(query) if len(found) > 1 else tuple(found)  # type: ignore[arg-type]
-        if len(names) > len(found):
+        names = in_order(query, self.states)
+        if not names:
+            raise ValueError("a query needs at least one variable, got none")
+        if len(set(names)) < len(names):
             raise ValueError(f"a variable repeats in {names}")
         for name in names:
             if name in evidence:
@@ -97,27 +105,29 @@ class Product:
         The sum of elimination becomes a maximum; going back, each variable takes its best state.
         """
         recipe = self._recipe((), evidence, None)
-        pool = [
-            (tuple(n for n in self.tables[k].names if n not in evidence), np.asarray(array))
-            for k, array in zip(recipe.use, self._cut(recipe, evidence), strict=True)
-        ]
-        choices, log_scale = [], 0.0
+        log_scale = recipe.log_scale
+        arrays = [torch.as_tensor(a).detach().numpy() for a in self._cut(recipe, evidence)]
+        free = [tuple(n for n in self.tables[k].names if n not in evidence) for k in recipe.use]
+        pool = list(zip(free, arrays, strict=True))
+
+        def multiplied(bucket: list[tuple[Scope, Any]], out: Scope) -> Any:
+            nonlocal log_scale
+            scopes, arrays = zip(*bucket, strict=True)
+            values, own = run(plan(scopes, out, ()), arrays)
+            log_scale += own
+            return values
+
+        choices = []
         for name in recipe.order:
             bucket = [part for part in pool if name in part[0]]
             pool = [part for part in pool if name not in part[0]]
-            rest = list(dict.fromkeys(n for scope, _ in bucket for n in scope if n != name))
-            axis = {n: i for i, n in enumerate([*rest, name])}
-            parts = [x for scope, array in bucket for x in (array, [axis[n] for n in scope])]
-            best = np.einsum(*parts, list(axis.values()))
-            choices.append((name, rest, best.argmax(-1)))
-            best = best.max(-1)
-            largest = float(best.max())
-            if largest > 0:
-                log_scale, best = log_scale + log(largest), best / largest
-            pool.append((tuple(rest), best))
-        total = float(np.prod([float(array) for _, array in pool]))
+            rest = tuple({n: 0 for scope, _ in bucket for n in scope if n != name})
+            values = multiplied(bucket, (*rest, name))
+            choices.append((name, rest, values.argmax(-1)))
+            pool.append((rest, values.max(-1)))
+        total = multiplied(pool, ()).item()
         if total <= 0:
-            raise ValueError(f"the evidence has probability 0: {listed(evidence)}")
+            raise impossible(evidence)
         at: dict[Hashable, int] = {}
         for name, rest, best in reversed(choices):
             at[name] = int(best[tuple(at[n] for n in rest)])
@@ -128,33 +138,33 @@ class Product:
         key = keep, frozenset(evidence)
         if key in self._recipes:
             return self._recipes[key]
-        for name in evidence:
-            if name not in self.states:
-                raise ValueError(f"no variable {name!r} {nearest(name, self.states)}")
+        in_order(list(evidence), self.states)
         chosen = list(range(len(self.tables))) if use is None else sorted(use())
         scopes = [self.tables[k].names for k in chosen]
-        cuts = [[name if name in evidence else None for name in scope] for scope in scopes]
+        cuts = [
+            [name if name in evidence else OPEN for name in scope]
+            if any(name in evidence for name in scope)
+            else None
+            for scope in scopes
+        ]
         free = [tuple(n for n in scope if n not in evidence) for scope in scopes]
         order = elimination_order(free, keep, self._sizes)
         steps = plan(free, keep, order)
         cells = largest_table(steps, [tuple(self._sizes[n] for n in scope) for scope in free])
-        if cells > MOST_CELLS:
-            raise ValueError(
-                f"the query needs a table of {cells:,} cells, above {MOST_CELLS:,}: "
-                "observe more, or approximate"
-            )
-        self._recipes[key] = Recipe(chosen, cuts, steps, order)
+        check_cells(cells, "the query")
+        log_scale = sum(self._log_scales[k] for k in chosen)
+        self._recipes[key] = Recipe(chosen, cuts, steps, order, log_scale)
         return self._recipes[key]
 
     def _cut(self, recipe: Recipe, evidence: Evidence) -> list[Any]:
-        seen: dict[Hashable | None, Any] = {None: slice(None)}
+        if not hasattr(evidence, "items"):
+            raise ValueError(f"evidence gives a state to each variable it names, got {evidence}")
+        seen: dict[Hashable, Any] = {OPEN: slice(None)}
         for name, state in evidence.items():
-            place = self._place[name]
-            if state not in place:
-                state_index(name, state, self.states[name])  # says which state is nearest
-            seen[name] = place[state]
+            at = self._place[name].get(state) if isinstance(state, str) else None
+            seen[name] = state_index(name, state, self.states[name]) if at is None else at
         arrays = self._arrays
         return [
-            arrays[k][tuple([seen[name] for name in cut])] if any(cut) else arrays[k]
+            arrays[k][tuple([seen[name] for name in cut])] if cut else arrays[k]
             for k, cut in zip(recipe.use, recipe.cuts, strict=True)
         ]

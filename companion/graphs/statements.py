@@ -14,19 +14,25 @@ from companion.maths import nearest
 Statement = tuple[frozenset[Hashable], frozenset[Hashable], frozenset[Hashable]]
 
 
-def as_set(names: object, known: Collection[Hashable]) -> frozenset[Hashable]:
-    """Read one name or several; raises `ValueError` for one that is not among `known`."""
+def in_order(names: object, known: Collection[Hashable]) -> tuple[Hashable, ...]:
+    """Read one name or several, in order; raises `ValueError` for one not among `known`."""
     try:
         if names in known:
-            return frozenset((names,))
+            return (names,)
     except TypeError:  # a list cannot be a name
         pass
     if isinstance(names, str) or not isinstance(names, Iterable):
         raise ValueError(f"no variable {names!r} {nearest(names, known)}")
-    found = frozenset(names)
-    for name in found.difference(known):
-        raise ValueError(f"no variable {name!r} {nearest(name, known)}")
+    found = tuple(names)
+    for name in found:
+        if not isinstance(name, Hashable) or name not in known:
+            raise ValueError(f"no variable {name!r} {nearest(name, known)}")
     return found
+
+
+def as_set(names: object, known: Collection[Hashable]) -> frozenset[Hashable]:
+    """Read one name or several; raises `ValueError` for one that is not among `known`."""
+    return frozenset(in_order(names, known))
 
 
 def disjoint(x: object, y: object, given: object, known: Collection[Hashable]) -> Statement:

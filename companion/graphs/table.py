@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from itertools import product
 from math import prod
@@ -10,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from companion.graphs.statements import in_order
 from companion.maths import nearest
 
 Name = Hashable
@@ -27,10 +29,12 @@ class Table:
     """
 
     def __init__(self, values: object, states: States | Iterable[Name]) -> None:
-        if isinstance(values, Tensor):
-            self.values = values.double()
-        else:
+        try:
             self.values = torch.as_tensor(values, dtype=torch.float64)
+        except (TypeError, ValueError, RuntimeError):
+            raise ValueError(
+                f"values must be an array of numbers, got {reprlib.repr(values)}"
+            ) from None
         if not isinstance(states, Mapping):
             names, shape = list(states), self.values.shape
             if len(set(names)) != len(names) or len(names) != len(shape):
@@ -44,8 +48,10 @@ class Table:
                 f"values of shape {found} do not fit {self.names}: they need {needed}"
             )
         for name, labels in self.states.items():
+            if not labels:
+                raise ValueError(f"{name!r} needs at least one state, got none")
             if len(set(labels)) != len(labels):
-                raise ValueError(f"the states of {name!r} repeat: {', '.join(labels)}")
+                raise ValueError(f"the states of {name!r} repeat: {', '.join(map(str, labels))}")
         with torch.no_grad():
             if not bool(((self.values >= 0) & self.values.isfinite()).all()):
                 raise ValueError(f"a table over {self.names} needs finite values of at least 0")
@@ -68,12 +74,12 @@ class Table:
         for labels, value in zip(
             product(*self.states.values()), self.values.reshape(-1), strict=True
         ):
-            lines.append(f"{' '.join(labels)}  {value.item():.6g}")
+            lines.append(f"{' '.join(map(str, labels))}  {value.item():.6g}")
         return "\n".join(lines)
 
     def axis(self, name: Name) -> int:
         """Return the axis of a variable; raises `ValueError` for one that is not here."""
-        if name not in self.states:
+        if not isinstance(name, Hashable) or name not in self.states:
             raise ValueError(f"no variable {name!r} {nearest(name, self.names)}")
         return self.names.index(name)
 
@@ -82,14 +88,12 @@ class Table:
         self.axis(name)
         return state_index(name, state, self.states[name])
 
-    def __getitem__(self, labels: str | tuple[str, ...] | Evidence) -> float:
+    def __getitem__(self, asked: str | tuple[str, ...] | Evidence) -> float:
         """Return one value: `table["yes"]`, `table["yes", "low"]` or `table[{"flu": "yes"}]`."""
-        if isinstance(labels, str):
-            labels = (labels,)
-        if not isinstance(labels, Mapping):
-            labels = dict(zip(self.names, labels, strict=True))
-        if set(labels) != set(self.names):
-            raise ValueError(f"one value needs a state for each of {self.names}, got {labels}")
+        row = asked if isinstance(asked, tuple | Mapping) else (asked,)
+        if len(row) != len(self.states):
+            raise ValueError(f"one value needs a state for each of {self.names}, got {asked}")
+        labels = row if isinstance(row, Mapping) else dict(zip(self.names, row, strict=True))
         return self.restrict(labels).values.item()
 
     def restrict(self, evidence: Evidence) -> Table:
@@ -102,9 +106,9 @@ class Table:
 
     def marginal(self, *names: Name) -> Table:
         """Sum all other variables out; the axes come in the order asked for."""
-        if len(set(names)) != len(names):
-            raise ValueError(f"a variable repeats in {names}")
         axes = [self.axis(name) for name in names]
+        if len(set(axes)) != len(axes):
+            raise ValueError(f"a variable repeats in {names}")
         kept = torch.einsum(self.values, list(range(self.values.ndim)), axes)
         return Table.trusted(kept, {name: self.states[name] for name in names})
 
@@ -122,11 +126,14 @@ class Table:
         """
         rest = self.restrict(evidence)
         if rest.values.sum() <= 0:
-            raise ValueError(f"the evidence has probability 0: {listed(evidence)}")
+            raise impossible(evidence)
         return rest.normalised()
 
-    def conditional(self, names: Sequence[Name], given: Sequence[Name]) -> Table:
+    def conditional(
+        self, names: Name | Sequence[Name], given: Name | Sequence[Name] = ()
+    ) -> Table:
         """Return p(names | given), axes `given` first; rows of probability 0 become uniform."""
+        names, given = in_order(names, self.states), in_order(given, self.states)
         both = self.marginal(*given, *names)
         width = tuple(range(len(given), len(given) + len(names)))
         mass = both.values.sum(dim=width, keepdim=True) if width else both.values
@@ -154,7 +161,7 @@ def merged_states(tables: Iterable[Table]) -> dict[Name, tuple[str, ...]]:
     for table in tables:
         for name, labels in table.states.items():
             if states.setdefault(name, labels) != labels:
-                both = f"{', '.join(states[name])} and {', '.join(labels)}"
+                both = " and ".join(", ".join(map(str, s)) for s in (states[name], labels))
                 raise ValueError(f"two tables disagree on the states of {name!r}: {both}")
     return states
 
@@ -166,5 +173,13 @@ def state_index(name: Name, state: str, labels: Sequence[str]) -> int:
     return list(labels).index(state)
 
 
-def listed(evidence: Evidence) -> str:
+def listed(evidence: Mapping[Any, str]) -> str:
+    """Write evidence as a reader would."""
     return ", ".join(f"{name} = {state}" for name, state in evidence.items())
+
+
+def impossible(evidence: Evidence) -> ValueError:
+    """Make the error for evidence, or for a product of tables, that has no mass at all."""
+    if not evidence:
+        return ValueError("the product of the tables is 0 everywhere: it cannot be a law")
+    return ValueError(f"the evidence has probability 0: {listed(evidence)}")

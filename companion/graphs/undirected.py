@@ -22,8 +22,10 @@ MOST_NODES = 5
 def separated(graph: nx.Graph, x: Nodes, y: Nodes, given: Nodes = ()) -> bool:
     """Say whether every path from `x` to `y` meets `given`.
 
-    Raises `ValueError` for a node that is not there, or is in two of the sets.
+    Raises `ValueError` for a directed graph, and for a node that is not there, or is in two of
+    the sets.
     """
+    check_undirected(graph)
     starts, ends, seen = disjoint(x, y, given, graph)
     reached, todo = set(seen), list(starts)
     while todo:
@@ -36,6 +38,12 @@ def separated(graph: nx.Graph, x: Nodes, y: Nodes, given: Nodes = ()) -> bool:
     return True
 
 
+def check_undirected(graph: nx.Graph) -> None:
+    """Raise `ValueError` for a graph with arrows."""
+    if graph.is_directed():
+        raise ValueError(f"needs an undirected networkx.Graph, got {type(graph).__name__}")
+
+
 def separations(graph: nx.Graph) -> frozenset[Statement]:
     """Return the global Markov property: all statements that separation gives."""
     return frozenset(s for s in statements(list(graph.nodes)) if separated(graph, *s))
@@ -43,6 +51,7 @@ def separations(graph: nx.Graph) -> frozenset[Statement]:
 
 def local_statements(graph: nx.Graph) -> frozenset[Statement]:
     """Return the local Markov property: given its neighbours, a node knows nothing of the rest."""
+    check_undirected(graph)
     nodes = list(graph.nodes)
     found = set()
     for node in nodes:
@@ -55,6 +64,7 @@ def local_statements(graph: nx.Graph) -> frozenset[Statement]:
 
 def pairwise_statements(graph: nx.Graph) -> frozenset[Statement]:
     """Return the pairwise Markov property: no edge, no dependence given all the others."""
+    check_undirected(graph)
     nodes = list(graph.nodes)
     return frozenset(
         (frozenset((a,)), frozenset((b,)), frozenset(nodes) - {a, b})
