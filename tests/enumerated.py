@@ -40,10 +40,10 @@ def random_sets(nodes: list[Any], rng: random.Random) -> tuple[set, set, set]:
     return sets
 
 
-def random_net(nodes: int, rng: random.Random, most: int = 4) -> BayesNet:
-    """Draw a network whose nodes have 1 to `most` states."""
-    dag = random_dag(nodes, rng)
-    sizes = {node: rng.randint(1, most) for node in dag}
+def random_net(nodes: int, rng: random.Random, most: int = 4, least: int = 1) -> BayesNet:
+    """Draw a network of the nodes v0, v1, ... with `least` to `most` states each."""
+    dag = nx.relabel_nodes(random_dag(nodes, rng), "v{}".format)
+    sizes = {node: rng.randint(least, most) for node in dag}
     return BayesNet.random(dag, sizes, torch.Generator().manual_seed(rng.randrange(2**31)))
 
 

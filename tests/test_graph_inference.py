@@ -175,8 +175,22 @@ def test_a_query_too_large_says_so():
         )
         with pytest.raises(ValueError, match=sentence):
             ask()
+    knot = MarkovNet([Table(torch.ones(2, 2), edge) for edge in nx.complete_graph(60).edges])
+    for ask in (knot.log_partition, knot.junction_tree):
+        with pytest.raises(ValueError, match=r"above [\d,]+: observe more, or approximate$"):
+            ask()
     row = {(3, i): "0" for i in range(30)} | {(i, j): "0" for i in range(4, 30) for j in range(30)}
     assert net.log_partition(row) == pytest.approx(90 * log(2))
+
+
+def test_a_plan_multiplies_few_tables_before_it_looks_at_their_scale():
+    edges = [(i, i + 1) for i in range(100)]
+    steps = plan(edges, (), range(101))
+    gaps = [i for i, step in enumerate(steps) if step.rescale]
+    assert gaps[-1] == len(steps) - 1 and all(1 < b - a <= 8 for a, b in pairwise(gaps[:-1]))
+    tiny = [np.full((2, 2), 1e-29)] * 100
+    values, log_scale = run(steps, tiny)
+    assert log(values) + log_scale == pytest.approx(101 * log(2) - 2900 * log(10))
 
 
 def test_gradients_of_a_posterior_are_those_of_finite_differences():

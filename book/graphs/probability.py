@@ -26,7 +26,7 @@
 # :::{admonition} You will learn to
 # - carry a density through a map, in one dimension and in many, and prove the formula;
 # - test a law against simulated draws at a stated rate of false alarms;
-# - normalise a law on infinitely many pairs, and see what happens when it has no mean;
+# - normalise a law on infinitely many pairs, and see what happens when its mean is infinite;
 # - prove the rules that independence obeys, and find the one that fails when a probability is 0;
 # - read independence off a table of numbers, and count the numbers that a table needs.
 #
@@ -80,7 +80,8 @@ rng = np.random.default_rng(seed)
 # Call $f_X \ge 0$ the density of $X$ if $P(X \le x) = \int_{-\infty}^x f_X$ for every $x$; for a vector, if $P(X \in S) = \int_S f_X$ for every set $S$ that has a volume.
 # A map moves probability and neither makes nor destroys any.
 # Where it crowds the values together the density must rise, where it pulls them apart the density must fall.
-# The picture shows this for the well, whose formulas come in the next section.
+# The picture shows this for the well; the formulas of its densities come in the next section.
+# Without air a stone falls $x = \tfrac12 a u^2$ metres in $u$ seconds, and the sound comes back in $x / c$ seconds.
 # The depth has a flat density (below); five strips of equal probability go through the curve and become five strips of heard time, and each keeps its area.
 
 # %%
@@ -148,7 +149,7 @@ show(
 # 1. $g'$ is continuous and never 0, so by the intermediate value theorem it has one sign in all of $I$: $g$ rises everywhere or falls everywhere.
 # 2. The inverse of such a function has the continuous derivative $h'(y) = 1 / g'(h(y))$, of the same sign.
 # 3. Let $g$ rise. Then $g(X) \le y$ exactly if $X \le h(y)$, so $P(Y \le y) = \int_{i_0}^{h(y)} f_X(x)\, dx$.
-# 4. Substitute $x = h(v)$, $dx = h'(v)\, dv$, on each piece where $f_X$ is continuous: $x$ goes from $i_0$ to $h(y)$ as $v$ goes from $j_0$ to $y$. So $P(Y \le y) = \int_{j_0}^{y} f_X(h(v))\, h'(v)\, dv$, and $h' = |h'|$.
+# 4. Substitute $x = h(v)$, $dx = h'(v)\, dv$, on each piece where $f_X$ is continuous (an end where $f_X$ or the piece is unbounded is a limit): $x$ goes from $i_0$ to $h(y)$ as $v$ goes from $j_0$ to $y$. So $P(Y \le y) = \int_{j_0}^{y} f_X(h(v))\, h'(v)\, dv$, and $h' = |h'|$.
 # 5. Let $g$ fall. Then $g(X) \le y$ exactly if $X \ge h(y)$, so $P(Y \le y) = \int_{h(y)}^{i_1} f_X(x)\, dx$.
 # 6. The same substitution now runs backwards: as $x$ goes from $h(y)$ up to $i_1$, $v$ goes from $y$ down to $j_0$. So $P(Y \le y) = \int_{y}^{j_0} f_X(h(v))\, h'(v)\, dv$, which is $\int_{j_0}^{y} f_X(h(v))\, (-h'(v))\, dv$.
 # 7. Here $h' < 0$, so $-h' = |h'|$, and both cases end in the same formula.
@@ -181,6 +182,7 @@ def bisect(g, y, low, high):
 
 
 def slope(f, x):
+    """Derivative of f at each x, by automatic differentiation."""
     x = x.detach().requires_grad_()
     return torch.autograd.grad(f(x).sum(), x)[0]
 
@@ -199,22 +201,28 @@ maps = [  # law of X, map, inverse, where x lies, where y lies
     (gamma, lambda x: (-x).exp(), lambda y: -y.log(), wide, (0.05, 0.9)),
 ]
 
+
+# %%
+def versions(law, g, h):
+    """The density of g(X) by the formula, and three wrong ones."""
+
+    def f_x(y):
+        return law.log_prob(h(y)).exp()
+
+    return (
+        lambda y: f_x(y) * slope(h, y).abs(),
+        f_x,
+        lambda y: f_x(y) * slope(g, h(y)).abs(),
+        lambda y: f_x(y) * slope(h, y),
+    )
+
+
 # %%
 exact, found = [], []
 for law, g, h, where, (low, high) in maps:
     y = torch.linspace(low, high, 7)
     exact.append(law.cdf(bisect(g, y, *where)).diff().abs())
-
-    def p(y, law=law, h=h):
-        return law.log_prob(h(y)).exp()
-
-    versions = (
-        lambda y, p=p, h=h: p(y) * slope(h, y).abs(),
-        p,
-        lambda y, p=p, g=g, h=h: p(y) * slope(g, h(y)).abs(),
-        lambda y, p=p, h=h: p(y) * slope(h, y),
-    )
-    found.append(torch.stack([integral(f, y) for f in versions]))
+    found.append(torch.stack([integral(f, y) for f in versions(law, g, h)]))
 right, bare, upside_down, signed = torch.cat(found, 1)
 check("thm-probability-change", kind="quadrature").equal(
     torch.cat(exact),
@@ -254,7 +262,7 @@ check("thm-probability-change", kind="quadrature").equal(
 #
 # For the check we bend a normal law in the plane: $(x_1, x_2) \mapsto (x_2,\ x_1 e^{\tanh x_2} + 2 \sin x_2)$, then a matrix $M$.
 # A flow is built from many such steps.
-# For twenty bumps $\varphi$ we compute $\E\, \varphi(Y)$ in two ways: over $x$, as $\int \varphi(g(x)) f_X(x)\, dx$, which needs no Jacobian, and over $y$, with {eq}`eq-probability-volume`.
+# For twenty bumps $\varphi(y) = e^{-|y - m|^2}$, whose middles $m$ are drawn at random, we compute $\E\, \varphi(Y)$ in two ways: over $x$, as $\int \varphi(g(x)) f_X(x)\, dx$, which needs no Jacobian, and over $y$, with {eq}`eq-probability-volume`.
 
 # %%
 M = torch.tensor([[1.0, 0.4], [-0.6, 0.8]])
@@ -273,11 +281,11 @@ def h(y):
 
 side = torch.linspace(-9, 9, 241)
 plane = torch.cartesian_prod(side, side)  # (N, 2), for x and for y
-centres = 1.5 * torch.randn(20, 2)
+middles = 1.5 * torch.randn(20, 2)
 
 
 def bumps(y):
-    return (-torch.cdist(centres, y).square()).exp()  # (20, N)
+    return (-torch.cdist(middles, y).square()).exp()  # (20, N)
 
 
 # %%
@@ -290,8 +298,7 @@ def f_x(x):
     return normal.log_prob(x).sum(-1).exp()
 
 
-J_h = [slope(lambda y, k=k: h(y)[:, k], plane) for k in (0, 1)]
-J_h = torch.stack(J_h, 1)  # (N, 2, 2)
+J_h = torch.func.vmap(torch.func.jacrev(h))(plane)  # (N, 2, 2)
 det, moved = torch.linalg.det(J_h), f_x(h(plane)) * bumps(plane)
 check("thm-probability-volume", kind="quadrature").equal(
     left=in_plane(f_x(plane) * bumps(g(plane))),
@@ -312,7 +319,7 @@ check("thm-probability-volume", kind="quadrature").equal(
 #
 # Now the well.
 # It is a cylinder, so equal amounts of water are equal differences of depth.
-# If rain and use leave every amount between full and empty equally likely, the depth $X$ of the surface is uniform between $x_0$ and $x_1$, here 10 and 60 metres.
+# If every amount of water between full and empty is equally likely, the depth $X$ of the surface is uniform between $x_0$ and $x_1$, here 10 and 60 metres.
 # Let $U$ be the fall time and $T$ the heard time.
 #
 # :::{prf:proposition} The densities of the well
@@ -334,8 +341,8 @@ check("thm-probability-volume", kind="quadrature").equal(
 # In steps:
 #
 # 1. From $u$ to depth the map is $h(u) = \tfrac12 a u^2$, with $h'(u) = a u > 0$. By {prf:ref}`thm-probability-change`, $f_U(u) = f_X(\tfrac12 a u^2)\, a u$, and $f_X = 1 / (x_1 - x_0)$.
-# 2. The sound needs $x / c$ seconds, so $t = u + \frac{a u^2}{2c}$, which rises for $u > 0$.
-# 3. This is a quadratic equation for $u$. Its only positive root is $u = \frac ca (r - 1)$.
+# 2. The sound needs $x / c$ seconds, so $t = u + \frac{a u^2}{2c}$, which rises with $u > 0$.
+# 3. For given $t$ this is a quadratic equation for $u$. Its only positive root is $u = \frac ca (r - 1)$.
 # 4. Insert it into $x = \tfrac12 a u^2$: this gives $x = \frac{c^2}{2a} (r - 1)^2$.
 # 5. By the chain rule $\frac{du}{dt} = \frac ca \cdot \frac{1}{2 r} \cdot \frac{2a}{c} = \frac1r > 0$.
 # 6. By {prf:ref}`thm-probability-change`, from $U$ to $T$, $f_T(t) = f_U(u)\, \frac1r = \frac{a u}{(x_1 - x_0)\, r}$, and $a u = c (r - 1)$ by step 3.
@@ -369,7 +376,7 @@ check("prop-probability-well", kind="quadrature").equal(
     left=torch.cat(share),
     right=both(lambda u: a * u * flat, lambda t: c * flat * (1 - 1 / r(t))),
     wrong={
-        "sound takes no time": both(*[lambda s: a * s * flat] * 2),
+        "formula of the fall for both": both(*[lambda s: a * s * flat] * 2),
         "uniform in time too": both(*[lambda s: flat + 0 * s] * 2),
         "law of the fall, slope forgotten": both(
             lambda u: a * u * flat, lambda t: c * flat * (r(t) - 1)
@@ -382,16 +389,20 @@ check("prop-probability-well", kind="quadrature").equal(
 
 # %%
 x = rng.uniform(shallow, deep, draws)
-stones = {
-    "depth": (x, lambda x: flat + 0 * x),
-    "fall time": (fall(x), lambda u: a * u * flat),
-    "heard time": (heard(x), lambda t: c * flat * (1 - 1 / r(t))),
+stones = {  # draws, density, between
+    "depth": (x, lambda x: flat + 0 * x, ends),
+    "fall time": (fall(x), lambda u: a * u * flat, fall(ends)),
+    "heard time": (
+        heard(x),
+        lambda t: c * flat * (1 - 1 / r(t)),
+        heard(ends),
+    ),
 }
 
 # %% tags=["hide-input"]
 figure = figures.blank(2.9)
 panels = zip(figure.subplots(1, 3), stones.items(), strict=True)
-for axes, (name, (found, density)) in panels:
+for axes, (name, (found, density, _)) in panels:
     count, edges = np.histogram(found, bins=20)
     width, middle = edges[1] - edges[0], (edges[1:] + edges[:-1]) / 2
     error = (count * (1 - count / draws)) ** 0.5
@@ -409,28 +420,27 @@ for axes, (name, (found, density)) in panels:
 show(
     figure,
     "Simulated stones (bars, dots with two standard errors) and the densities "
-    "of the proposition (orange lines). Dashed: the density of the heard time "
-    "if sound took no time; it is too high everywhere.",
+    "of the proposition (orange lines). Dashed: the formula of the fall time "
+    "in place of that of the heard time; it is too high everywhere.",
     alt="Three histograms with curves on their tops: flat for depth, rising straight lines for fall time, rising and slightly bent for heard time.",
     label="fig-probability-well",
 )
 
 # %% [markdown]
 # Do the dots lie close enough to the lines?
-# The *Kolmogorov-Smirnov distance* is the largest difference, over all $x$, between the share $F_n(x)$ of draws up to $x$ and its probability $F(x)$.
-# For $n$ independent draws it exceeds $\varepsilon$ with probability at most $2 e^{-2 n \varepsilon^2}$ {cite:p}`massart1990tight`.
+# The *Kolmogorov-Smirnov distance* is the largest difference, over all $x$, between the share $F_n(x)$ of the $n$ draws that are at most $x$ and the probability $F(x)$ of being so.
+# For independent draws it exceeds $\varepsilon$ with probability at most $2 e^{-2 n \varepsilon^2}$ {cite:p}`massart1990tight`.
 # So we allow $\varepsilon = \sqrt{\log(2 / \alpha) / (2n)}$, and a true law is rejected with probability at most $\alpha$, here $10^{-4}$.
 # Each $F$ comes from integrating the density of the proposition.
 
 
 # %%
-def distance(sample, density):
+def distance(sample, density, between):
     """Largest gap between the draws' distribution and a density's."""
-    x = np.sort(sample)
-    edges = torch.linspace(x[0], x[-1], 2001)
+    edges = torch.linspace(*between, 2001)
     F = np.append(0, integral(density, edges).cumsum(0))
-    rank = np.arange(len(x) + 1) / len(x)
-    gap = np.interp(x, edges, F) - [rank[1:], rank[:-1]]
+    x, rank = np.sort(sample), np.arange(len(sample) + 1) / len(sample)
+    gap = np.interp(x, edges, F) - [rank[1:], rank[:-1]]  # after, before x
     return np.abs(gap).max()
 
 
@@ -438,12 +448,11 @@ def distance(sample, density):
 level = 1e-4
 allowed = (log(2 / level) / (2 * draws)) ** 0.5
 wrong = {
-    "heard time, sound takes no time": lambda t: a * t * flat,
-    "heard time, uniform": lambda t: 1 / np.ptp(heard(x)) + 0 * t,
+    "heard time, formula of the fall": lambda t: a * t * flat,
+    "heard time, uniform": lambda t: 1 / heard(ends).diff() + 0 * t,
 }
-tests = {name: (f, s) for name, (s, f) in stones.items()}
-tests |= {name: (f, heard(x)) for name, f in wrong.items()}
-gaps = {name: distance(s, f) for name, (f, s) in tests.items()}
+tests = stones | {k: (heard(x), f, heard(ends)) for k, f in wrong.items()}
+gaps = {name: distance(*test) for name, test in tests.items()}
 assert all((gaps[name] > allowed) == (name in wrong) for name in gaps)
 results_table(
     [
@@ -454,7 +463,7 @@ results_table(
 
 # %% [markdown]
 # The first three distances agree, and that is no accident.
-# All three maps rise, so they keep the order of the stones, and the distance sees nothing but that order: three tests are one.
+# Both maps rise, so each stone keeps its rank, and if the proposition is true it keeps its $F$ as well: three tests are one.
 # The two wrong densities are rejected.
 #
 # (sec-probability-zeta)=
@@ -499,9 +508,9 @@ results_table(
 # 9. If $i$ and $j$ were independent, $p(1, 1)\, p(2, 2)$ and $p(1, 2)\, p(2, 1)$ would both be $p_1(1)\, p_1(2)\, p_2(1)\, p_2(2)$, with $p_1$ and $p_2$ the laws of $i$ and of $j$. But they are $8^{-s} / Z^2$ and $9^{-s} / Z^2$.
 # :::
 #
-# The check adds up the pairs one by one, as far as $i + j \le N$, and encloses the rest.
+# The check adds up the pairs one by one, as far as $i + j \le N$, and encloses the rest between two bounds.
 # As $x^{-q}$ falls, $\sum_{n > N} n^{-q}$ lies between $\int_{N+1}^\infty x^{-q} dx$ and $\int_N^\infty x^{-q} dx$, that is, between $\frac{(N + 1)^{1 - q}}{q - 1}$ and $\frac{N^{1 - q}}{q - 1}$.
-# Every claimed value must lie inside of its enclosure, which is rigorous up to rounding.
+# Every claimed value of $Z(s)$, $p(i)$ and $\E\, i$ must lie between its bounds, which are rigorous up to rounding; $p(j \mid i)$ needs nothing new.
 
 # %%
 N = 1000
@@ -558,7 +567,8 @@ check("thm-probability-zeta", kind="quadrature").holds(
 
 # %% [markdown]
 # The sum that is claimed to be infinite cannot be enclosed, but its growth can be bounded.
-# At $s = 2$, step 4 and an integral give $\sum_{i + j \le N} (i + j)^{-2} \ge \tfrac12 \sum_{n = 2}^N \tfrac1n \ge \tfrac12 \log \frac{N + 1}{2}$, which has no limit. The check takes every $N$ up to 1,000; at $s = 2.5$ and $s = 3$ the same bound is wrong.
+# At $s = 2$, step 4 and an integral give $\sum_{i + j \le N} (i + j)^{-2} \ge \tfrac12 \sum_{n = 2}^N \tfrac1n \ge \tfrac12 \log \frac{N + 1}{2}$, which grows without limit.
+# The check takes every $N$ up to 1,000; whoever believes that the sum is infinite for larger $s$ too, because its mean is, finds the same bound broken at $s = 2.5$ and $s = 3$.
 
 # %%
 upto = np.arange(2, N + 1)
@@ -572,7 +582,10 @@ half_log = np.log((upto + 1) / 2) / 2
 check("thm-probability-zeta", kind="exhaustive").at_most(
     half_log,
     partial_sums(2.0),
-    wrong={f"s = {s:g}": (half_log, partial_sums(s)) for s in (2.5, 3.0)},
+    wrong={
+        f"the same bound for s = {s:g}": (half_log, partial_sums(s))
+        for s in (2.5, 3.0)
+    },
 )
 
 # %% [markdown]
@@ -615,8 +628,8 @@ check("thm-probability-zeta").unbiased(
 logs = {"xscale": "log", "yscale": "log"}
 many = np.unique(np.geomspace(10, draws, 120).astype(int))
 walks = {s: [] for s in drawn}
-for s, k in product(drawn, range(3)):
-    i, _ = draw_pairs(s, draws, np.random.default_rng(seed + k))
+for s, _ in product(drawn, range(3)):
+    i, _ = draw_pairs(s, draws, rng)
     walks[s].append(i.cumsum(dtype=float)[many - 1] / many)
 
 # %% tags=["hide-input"]
@@ -638,10 +651,10 @@ walk.set(xlabel="pairs drawn", ylabel="mean of $i$")
 shape.legend(frameon=False)
 show(
     figure,
-    "Left: the law of one integer, and its simulated shares with two standard "
-    "errors. Right: the mean so far, in three simulations each. For s = 4 it "
-    "settles at the theorem's mean (dashed); for s = 2.5 there is no mean, and "
-    "it never settles.",
+    "Left: the law of one integer (lines), and simulated shares with two "
+    "standard errors. Right: the mean so far, in three simulations each. For "
+    "s = 4 it settles at the theorem's mean (dashed); for s = 2.5, where the "
+    "mean is infinite, it still jumps after thousands of pairs.",
     alt="Left, two falling curves on double logarithmic axes with dots on them. Right, blue lines that meet at a dashed line and orange lines that climb in jumps.",
     label="fig-probability-zeta",
 )
@@ -862,7 +875,7 @@ results_table(
 
 # %% [markdown]
 # The simplest law that breaks intersection is a coin and two copies of it, $X = Y = W$.
-# Given one copy, the other is known, so $X$ learns nothing from it: both premises hold.
+# Given $W$, the value of $X$ is known, and $Y$ adds nothing; given $Y$, it is known too, and $W$ adds nothing: both premises hold.
 # But $X$ is not independent of its copies.
 # To see how positivity helps, we spoil the copies: with probability $\varepsilon$ all three bits are drawn anew, fair and independent.
 # We measure dependence by the *mutual information*
@@ -872,16 +885,16 @@ results_table(
 # $$ (eq-probability-information)
 #
 # in nats, with $0 \log 0 = 0$.
-# It is the mean over $z$ of the divergence of $p(x, y \mid z)$ from $p(x \mid z)\, p(y \mid z)$, so by Jensen's inequality it is never negative, and 0 exactly for independence.
-# As $Y$ and $W$ may change places, one of the two premises is enough to draw.
+# It is the mean over $z$ of the Kullback-Leibler divergence of $p(x, y \mid z)$ from $p(x \mid z)\, p(y \mid z)$, where the divergence of $p$ from $q$ is $\sum p \log \frac pq$.
+# By Jensen's inequality such a divergence is never negative, and 0 only if $p = q$; so $I$ is 0 exactly for independence.
+# Our law stays the same if $Y$ and $W$ change places, so one of the two premises is enough to draw.
 
 # %%
 coin = torch.zeros(2, 2, 2)
 coin[0, 0, 0] = coin[1, 1, 1] = 0.5
 copies = Table(coin, "XYW")
-assert independent(copies, "X", "Y", "W") and independent(
-    copies, "X", "W", "Y"
-)
+assert independent(copies, "X", "Y", "W")
+assert independent(copies, "X", "W", "Y")
 assert not independent(copies, "X", ["Y", "W"])
 
 # %%
@@ -927,7 +940,7 @@ show(
 # ## Independence is read off a table by its minors
 #
 # Given a table of numbers, must we compute all margins to see which variables are independent?
-# No: it is enough to look at four numbers at a time.
+# No: it is enough to look at four numbers at a time, two rows and two columns, whose determinant is called a *minor* of the table.
 #
 # :::{prf:proposition} Reading a table
 # :label: prop-probability-minors
@@ -947,10 +960,10 @@ show(
 # 4. If $p(z) > 0$, then $p(x, y, z) = p(x, z)\, p(y, z) / p(z)$, and both sides are $p(x, z)\, p(x', z)\, p(y, z)\, p(y', z) / p(z)^2$.
 # :::
 #
-# So: cut the table into slices, one for each $z$; in each slice all determinants of two rows and two columns must vanish.
+# So: cut the table into slices, one for each $z$; in each slice all minors must be 0.
 # Then its rows are proportional.
 # A common factor of the whole table changes nothing, so counts do as well as probabilities.
-# The check compares the two sides on the same 65,535 tables of three bits, with the third as $Z$.
+# The check compares the two sides on the same tables of three bits as before, with the third as $Z$.
 
 # %%
 n = digits.reshape(-1, 2, 2, 2)
@@ -966,6 +979,35 @@ check("prop-probability-minors", kind="exhaustive").holds(
         "minors of the sum over z": (collapsed == 0) == truth,
         "one slice is enough": (minors == 0).any(1) == truth,
         "minors that add up to 0": (minors.sum(1) == 0) == truth,
+    },
+)
+
+# %% [markdown]
+# A slice of bits has only one minor.
+# A second check takes all tables of three by three numbers in $\{0, 1, 2\}$, without $Z$.
+# Here one is tempted to look at fewer minors than all nine, at those of neighbours or at those with the first row and column; a row of zeros hides what they miss.
+
+# %%
+nine = np.arange(1, 3**9)[:, None] // 3 ** np.arange(9) % 3
+nine = nine.reshape(-1, 3, 3)
+spots = list(product(subsets(range(3), 2), repeat=2))  # rows, columns
+vanish = np.stack(
+    [
+        nine[:, i, k] * nine[:, j, m] == nine[:, i, m] * nine[:, j, k]
+        for (i, j), (k, m) in spots
+    ],
+    axis=1,  # (tables, minors)
+)
+near = [j - i == m - k == 1 for (i, j), (k, m) in spots]
+first = [i == k == 0 for (i, _), (k, _) in spots]
+truth = ci(margins(nine), X, Y)
+
+# %%
+check("prop-probability-minors", kind="exhaustive").holds(
+    vanish.all(1) == truth,
+    wrong={
+        "neighbours only": vanish[:, near].all(1) == truth,
+        "with the first row and column": vanish[:, first].all(1) == truth,
     },
 )
 
@@ -1032,17 +1074,17 @@ for s in sorted(every, key=lambda s: (len(s[1] | s[0]), written(s))):
 results_table(rows)
 
 # %% [markdown]
-# Table A is a common cause: $X$ and $Y$ tell something about one another only because both listen to $Z$.
-# Table B is a common effect: $X$ and $Y$ are independent until $Z$ is seen.
+# Table A is what a common cause $Z$ makes: $X$ and $Y$ tell something about one another only because both listen to $Z$.
+# Table B is what a common effect makes: $X$ and $Y$ are independent until $Z$ is seen.
 # In table C any two variables are independent, and yet each is dependent on the other two together, as in the sum modulo 2.
-# No directed graph, the subject of the next chapter, shows all three independencies of C and claims no false one.
+# No directed graph, the subject of the next chapter, shows all three independencies of C and claims no false one: to show them it must have no arrow at all, and then it claims $X \perp (Y, Z)$ too.
 #
 # (sec-probability-parameters)=
 # ## Structure saves all but a few of a table's numbers
 #
 # A table of $n$ bits has $2^n$ numbers, which sum to 1.
 # The chain rule writes any law as a product, $p(x_1, \dots, x_n) = \prod_v p(x_v \mid x_1, \dots, x_{v-1})$.
-# A *structure* shortens it: each variable $v$ gets a set of *parents* among the variables before it, and given them it does not depend on the others before it,
+# A *structure* shortens it: each variable $v$ gets a set $\mathrm{pa}(v)$ of *parents* among the variables before it, and given them it does not depend on the others before it,
 #
 # $$
 # p(x_1, \dots, x_n) = \prod_{v=1}^n p(x_v \mid x_{\mathrm{pa}(v)}).
@@ -1078,23 +1120,41 @@ results_table(rows)
 # :::
 #
 # The check does not use the parameters of the proof.
-# It writes every row as a softmax of $k_v$ numbers, which are too many, and lets linear algebra find the rank for 40 random structures of two to five variables with two to four states.
+# It writes every row as a softmax of $k_v$ numbers, its *logits*.
+# These are one too many for each row, as a constant may be added to them, so the rank of the map from the logits to the law must still be $m$.
+# Linear algebra finds it for 40 random structures of two to five variables with two to four states.
 
 
 # %%
+def tables_of(logits, parents, sizes):
+    """Cut the logits up: a table for each variable, its parents first."""
+    shapes = [[sizes[w] for w in [*pa, v]] for v, pa in enumerate(parents)]
+    parts = logits.split([prod(shape) for shape in shapes])
+    shaped = zip(parts, shapes, strict=True)
+    return [part.view(shape).softmax(-1) for part, shape in shaped]
+
+
+def product_law(tables, parents):
+    factors = []
+    for v, table in enumerate(tables):
+        factors += [table, [*parents[v], v]]
+    return torch.einsum(*factors, list(range(len(tables))))
+
+
+# %%
+def random_logits(parents, sizes):
+    rows = [prod(sizes[w] for w in pa) for pa in parents]
+    return torch.randn(sum(q * k for q, k in zip(rows, sizes, strict=True)))
+
+
 def directions(parents, sizes):
     """Rank of the map from the logits of all rows to the joint law."""
-    shapes = [[sizes[w] for w in [*pa, v]] for v, pa in enumerate(parents)]
-    lengths = [prod(shape) for shape in shapes]
 
-    def joint(logits):
-        factors = []
-        parts = logits.split(lengths)
-        for v, (part, shape) in enumerate(zip(parts, shapes, strict=True)):
-            factors += [part.view(shape).softmax(-1), [*parents[v], v]]
-        return torch.einsum(*factors, list(range(len(sizes)))).flatten()
+    def law(logits):
+        tables = tables_of(logits, parents, sizes)
+        return product_law(tables, parents).flatten()
 
-    J = torch.func.jacfwd(joint)(torch.randn(sum(lengths)))
+    J = torch.func.jacfwd(law)(random_logits(parents, sizes))
     return int(torch.linalg.matrix_rank(J, rtol=1e-10))
 
 
@@ -1128,9 +1188,43 @@ check("thm-probability-parameters").equal(
     right=counted(lambda k: k - 1),
     wrong={
         "rows not normalised": counted(lambda k: k),
-        "parents' states added": counted(lambda k: k - 1, joined=sum),
+        "parents' states added": counted(
+            lambda k: k - 1, joined=lambda k: sum(k) or 1
+        ),
         "parents ignored": counted(lambda k: k - 1, joined=lambda q: 1),
         "the full table": np.array([prod(k) - 1 for _, k in structures]),
+    },
+)
+
+# %% [markdown]
+# That the map is one-to-one is checked by going back: each table must be the quotient of step 4.
+
+# %%
+tables, back, joint_only, turned = [], [], [], []
+for parents, sizes in structures:
+    logits = random_logits(parents, sizes)
+    tables += tables_of(logits, parents, sizes)
+    law = product_law(tables[-len(sizes) :], parents)
+    for v, pa in enumerate(parents):
+        others = [w for w in range(len(sizes)) if w not in (*pa, v)]
+        both = law.sum(others) if others else law  # p(parents, v)
+        over = list(range(len(pa)))
+        back.append(both / both.sum(-1, keepdim=True))
+        joint_only.append(both)
+        turned.append(both / both.sum(over, keepdim=True) if pa else both)
+
+
+def flat_list(tables):
+    return torch.cat([table.flatten() for table in tables])
+
+
+# %%
+check("thm-probability-parameters").equal(
+    left=flat_list(tables),
+    right=flat_list(back),
+    wrong={
+        "not divided by p(parents)": flat_list(joint_only),
+        "divided by p(v) instead": flat_list(turned),
     },
 )
 
@@ -1173,11 +1267,11 @@ results_table(
 # (sec-probability-limits)=
 # ## Limits
 #
-# The well has no air in it: in air a stone falls more slowly, so the same three seconds mean a shallower well, and an exercise measures by how much.
+# The well has no air in it: in air a stone falls more slowly, so the same three seconds mean a shallower well, and an exercise finds by how much.
 # The theorems on densities ask for maps that are smooth and one-to-one; where a map folds, the formula needs a sum over all $x$ that go to the same $y$, and a network with a kink needs care at the kink.
 # The axioms are sound, and they are not complete: some implications between independencies are true for every law and do not follow from them, and no finite list of such rules is complete {cite:p}`studeny1992conditional`.
 # Equality in a table is an exact notion.
-# Counts from the world never satisfy it, and an exercise shows what to ask of them.
+# Counts from the world hardly ever satisfy it, and an exercise shows what to ask of them.
 
 # %% [markdown]
 # ## Exercises
@@ -1204,10 +1298,18 @@ results_table(
 u0, u1 = 1.0, 3.5
 u = rng.uniform(u0, u1, draws)
 x = a * u**2 / 2
+x0, x1 = a * u0**2 / 2, a * u1**2 / 2
+t0, t1 = u0 + x0 / c, u1 + x1 / c
 gaps = {
-    "depth": distance(x, lambda x: 1 / (u1 - u0) / (2 * a * x) ** 0.5),
-    "heard time": distance(u + x / c, lambda t: 1 / (u1 - u0) / r(t)),
-    "depth, as if uniform": distance(x, lambda s: 1 / np.ptp(x) + 0 * s),
+    "depth": distance(
+        x, lambda x: 1 / (u1 - u0) / (2 * a * x) ** 0.5, (x0, x1)
+    ),
+    "heard time": distance(
+        u + x / c, lambda t: 1 / (u1 - u0) / r(t), (t0, t1)
+    ),
+    "depth, as if uniform": distance(
+        x, lambda x: 1 / (x1 - x0) + 0 * x, (x0, x1)
+    ),
 }
 assert gaps["depth"] < allowed and gaps["heard time"] < allowed
 assert gaps["depth, as if uniform"] > allowed
@@ -1236,7 +1338,8 @@ results_table(
 # ```
 # $P(i = j) = \frac{1}{Z(s)} \sum_i (2 i)^{-s} = \frac{2^{-s} \zeta(s)}{Z(s)}$.
 # With $j = (i + j) - i$, $\E(j \mid i) = \frac{\zeta(s - 1, i + 1)}{\zeta(s, i + 1)} - i$, which is finite for every $s > 2$.
-# So for $2 < s \le 3$ the mean given *any* $i$ is finite, and the mean over all $i$ is not: it is an infinite sum of finite parts, and it grows with $i$ too fast.
+# So for $2 < s \le 3$ the mean given *any* $i$ is finite, and the mean without condition is not.
+# It is the sum of $p(i)\, \E(j \mid i)$, infinitely many finite parts: for large $i$, $\E(j \mid i)$ is near $\frac{i}{s - 2}$ (replace both sums by integrals), $p(i)$ falls like $i^{1 - s}$, and $\sum_i i \cdot i^{1 - s}$ is infinite.
 
 # %%
 i, j = np.indices((1000, 1000)) + 1
@@ -1249,6 +1352,7 @@ for s in (4.5, 6.0):
     np.testing.assert_allclose(near, given[:5], rtol=1e-4)
 k = np.array([1, 10, 100, 1000])
 mean = zeta(1.5, k + 1) / zeta(2.5, k + 1) - k
+assert abs(mean[-1] / (k[-1] / 0.5) - 1) < 0.01  # i / (s - 2)
 print("s = 2.5; i =", k, " mean of j given i:", mean.round(1))
 
 # %% [markdown]
@@ -1267,7 +1371,7 @@ print("s = 2.5; i =", k, " mean of j given i:", mean.round(1))
 # :class: dropdown
 # ```
 # From left to right: decomposition (with $Y$ and $W$ exchanged) gives the first part and weak union the second; from right to left it is contraction.
-# The search goes through all uniform laws on subsets of the 16 states, so no such law is smaller than those shown.
+# For the second part the code searches all laws that are uniform on a subset of the 16 states, so among these no counter-example is smaller than the one shown.
 
 # %%
 states = list(product("01", repeat=4))
@@ -1325,17 +1429,18 @@ print(f"full: {full:,}; given the disease: {alone}; linked: {linked}")
 # Two treatments $T$ of kidney stones, the size $Z$ of the stone, and success $S$ {cite:p}`charig1986comparison,julious1994confounding`.
 # Open surgery succeeded with 81 of 87 small and 192 of 263 large stones, keyhole surgery with 234 of 270 small and 55 of 80 large ones.
 # Which treatment succeeds more often in all, and which for each size?
-# Is any of the nine independencies compatible with these counts?
-# Use that for $n$ patients $2 n I$, with $I$ of {eq}`eq-probability-information`, is nearly a $\chi^2$ variable if $X \perp Y \mid Z$ holds, with $(k_x - 1)(k_y - 1) k_z$ degrees of freedom, where $k$ counts the states of each group of variables.
+# Which of the nine independencies between $T$, $Z$ and $S$ are compatible with these counts?
+# Use that for $n$ patients $2 n I$, with $I$ of {eq}`eq-probability-information` computed from the shares, is nearly a $\chi^2$ variable if $X \perp Y \mid Z$ holds, with $(k_x - 1)(k_y - 1) k_z$ degrees of freedom, where $k$ counts the states of each group of variables.
 # ```{exercise-end}
 # ```
 #
 # ```{solution-start} ex-probability-simpson
 # :class: dropdown
 # ```
-# Keyhole surgery is ahead in all, and open surgery for each size: the sign reverses, because open surgery got most of the large stones, which are harder.
-# None of the nine holds exactly in the counts; the question for data is whether they are further from it than chance.
-# At the level of 1 % two statements survive, both about $T$ and $S$: $T \perp S$ and $T \perp S \mid Z$: these counts do not show that either treatment is better.
+# Keyhole surgery is ahead in all, and open surgery for each size: the order reverses, because open surgery got most of the large stones, which are harder.
+# None of the nine holds exactly in the counts; the question for data is whether they are further from it than chance would bring them.
+# The p-value is the probability of a $2 n I$ at least as large if the statement holds.
+# At the level of 1 % two statements survive, $T \perp S$ and $T \perp S \mid Z$: these counts do not show that either treatment is better.
 
 # %%
 good = np.array([[81, 192], [234, 55]])  # treatment (open, keyhole) x size
@@ -1367,9 +1472,10 @@ results_table(sorted(rows, key=lambda row: -row["p-value"]))
 # ```{exercise-start} Does air matter?
 # :label: ex-probability-air
 # ```
-# Air slows a round stone of radius $\varrho$ by a force that grows with the square of its speed.
-# It then never exceeds the speed $w$ with $w^2 = \frac{8 \varrho \rho_s a}{3 C \rho_a}$, and after $u$ seconds the depth is $\frac{w^2}{a} \log \cosh \frac{a u}{w}$.
-# Take $C = 0.47$ for a sphere, $\rho_s = 2600$ and $\rho_a = 1.2$ kg/m³, and find the depth that belongs to 3.00 s for radii of 0.5, 1, 3 and 10 cm.
+# Air slows a round stone of radius $R$ by a force that grows with the square of its speed.
+# It then never exceeds the speed $w$ with $w^2 = \frac{8 R \rho_s a}{3 C \rho_a}$, and after $u$ seconds the depth is $x(u) = \frac{w^2}{a} \log \cosh \frac{a u}{w}$.
+# Here $C = 0.47$ is the drag coefficient of a sphere, and $\rho_s = 2600$ and $\rho_a = 1.2$ kg/m³ are the densities (of mass) of stone and of air.
+# Find the depth that belongs to 3.00 s for radii of 0.5, 1, 3 and 10 cm.
 # Which is the larger error, to neglect the air or to neglect the time of the sound?
 # ```{exercise-end}
 # ```
@@ -1379,23 +1485,25 @@ results_table(sorted(rows, key=lambda row: -row["p-value"]))
 # ```
 # Both errors have the same sign: each makes the well look deeper than it is.
 # Solve $u + x(u) / c = 3.00$ for $u$ by bisection.
-# At a radius of one centimetre the air counts more than the sound; at ten, much less.
+# At a radius of one centimetre the air counts slightly more than the sound; at ten, much less.
 
 
 # %%
 def with_air(u, radius):
+    """Metres that a stone falls through air in u seconds."""
     w = (8 * radius * 2600 * a / (3 * 0.47 * 1.2)) ** 0.5
     return w**2 / a * torch.log(torch.cosh(a * u / w))
+
+
+def depth_in_air(t, radius):
+    u = bisect(lambda u: u + with_air(u, radius) / c, t, 0, 3)
+    return with_air(u, radius)
 
 
 rows, three = [], torch.tensor([3.0])
 sound = a * 9 / 2 - depth_of(3.0)
 for radius in (0.005, 0.01, 0.03, 0.1):
-
-    def splash(u, radius=radius):
-        return u + with_air(u, radius) / c
-
-    x = with_air(bisect(splash, three, 0, 3), radius).item()
+    x = depth_in_air(three, radius).item()
     row = {"radius, cm": 100 * radius, "depth, m": x}
     row["error without air, m"] = depth_of(3.0) - x
     rows.append(row | {"error without sound, m": sound})
@@ -1420,24 +1528,25 @@ results_table(rows)
 # ```{solution-start} ex-probability-open
 # :class: dropdown
 # ```
-# A first answer: the 65,535 uniform laws give the number below, counted up to the names of the variables in the second line.
+# A first answer: the uniform laws on subsets give the first number below.
+# The second counts sets that differ only in the names of the four variables as one: of the 24 forms that a set takes when the variables change names, the code keeps the least.
 # Which sets do laws that are not uniform add, for instance the random networks of the next chapter?
 # Which can the axioms rule out?
 
 # %%
 order = list(statements((1, 2, 3, 4)))
 facts = np.stack([ci(four_bits, *s) for s in order], 1)
-patterns = np.unique(facts, axis=0)
-place = {frozenset(s[:2]) | {(s[2],)}: k for k, s in enumerate(order)}
-renamed = []
+patterns = np.unique(facts, axis=0)  # a row of 55 answers for each set
+place = {(frozenset((x, y)), z): k for k, (x, y, z) in enumerate(order)}
+forms = []  # each form as bytes, which can be compared
 for new in permutations((1, 2, 3, 4)):
-    moved = [tuple(frozenset(new[v - 1] for v in p) for p in s) for s in order]
-    columns = [place[frozenset(s[:2]) | {(s[2],)}] for s in moved]
-    renamed.append(patterns[:, columns])
-views = zip(*(map(bytes, r) for r in renamed), strict=True)
-smallest = {min(rows) for rows in views}
+    moved = [[frozenset(new[v - 1] for v in p) for p in s] for s in order]
+    columns = [place[frozenset((x, y)), z] for x, y, z in moved]
+    forms.append(list(map(bytes, patterns[:, columns])))
+least = {min(of_one_set) for of_one_set in zip(*forms, strict=True)}
+assert len(least) < len(patterns) <= 24 * len(least)
 print(f"{len(patterns):,} sets of independencies")
-print(f"{len(smallest):,} up to the names of the variables")
+print(f"{len(least):,} up to the names of the variables")
 
 # %% [markdown]
 # ```{solution-end}
@@ -1449,16 +1558,21 @@ print(f"{len(smallest):,} up to the names of the variables")
 
 # %% tags=["hide-input"]
 depth, metres_per_second = depth_of(3.0), c * (1 - 1 / r(3.0))
+first, last = heard(ends).tolist()
+growth = (1 - 1 / r(last)) / (1 - 1 / r(first))
 Markdown(
     f"By the formula for the depth, the water is **{depth:.1f} m** down: "
     f"{fall(depth):.2f} s of fall and {depth / c:.2f} s of sound. "
     f"Without the sound we would say {a * 9 / 2:.1f} m. "
     f"The slope of the inverse map there is {metres_per_second:.1f} m/s, so a "
-    f"thumb that is 0.1 s late is {metres_per_second / 10:.1f} m off."
+    f"thumb that is 0.1 s late is {metres_per_second / 10:.1f} m off.\n\n"
+    f"Before the fall we had to expect a time between {first:.2f} and "
+    f"{last:.2f} s, and no, not every time was as likely: from the first to "
+    f"the last the density grows by a factor of {growth:.1f}."
 )
 
 # %% [markdown]
-# And no, not every time was as likely: between 10 and 60 metres the density of the heard time more than doubles, as {prf:ref}`prop-probability-well` and its figure show.
+# {prf:ref}`prop-probability-well` and its figure say why.
 # The slope that turns an error of the thumb into an error of the depth is the slope that multiplies densities: where a second of time covers many metres of well, many wells sound alike, and the density of the heard time is high.
 # One derivative tells what a measurement is worth and how likely it was.
 # The tables of this chapter have no slopes; in their place are the zeros of their determinants, which say what a variable is worth for another.

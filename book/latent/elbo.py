@@ -26,7 +26,7 @@
 # - tighten the bound with more draws, and prove that it grows and where it ends;
 # - recognise the linear VAE as probabilistic PCA, and a proposal that is too narrow.
 #
-# You need: Gaussian densities, Jensen's inequality, and {ref}`ch:variational-inference` for its view of the same bound.
+# You need: Gaussian densities, Jensen's inequality, and the chapter on {ref}`variational inference <ch:variational-inference>` for another view of the same bound.
 # :::
 #
 # | symbol | meaning | shape | code |
@@ -63,6 +63,7 @@ from companion.maths import gaussian_kl, log_mean_exp
 from companion.metrics import mean_of
 
 torch.set_default_dtype(torch.float64)
+torch.distributions.Distribution.set_default_validate_args(False)  # speed
 standard = Normal(torch.tensor(0.0), 1.0)
 
 # %% [markdown]
@@ -83,9 +84,8 @@ def arm(z):
 
 def log_joint(x, z, see=arm):
     """log p(x, z) = log p(z) + log p(x | z)."""
-    return standard.log_prob(z).sum(-1) + Normal(see(z), 0.1).log_prob(x).sum(
-        -1
-    )
+    fit = Normal(see(z), 0.1).log_prob(x).sum(-1)
+    return standard.log_prob(z).sum(-1) + fit
 
 
 def grid(K, n=101, reach=5.0):
@@ -164,7 +164,7 @@ results_table(rows)
 torch.manual_seed(seed)
 W, s = torch.randn(30, 3, 2), 0.6
 x = (W @ torch.randn(30, 2, 1))[..., 0] + s * torch.randn(30, 3)
-z, cell = grid(2, n=161, reach=8.0)
+z, cell = grid(2, n=241, reach=8.0)
 p = Normal(torch.einsum("nk,bdk->bnd", z, W), s)
 log_p = p.log_prob(x[:, None]).sum(-1)  # (30, n)
 mass = standard.log_prob(z).sum(-1) + cell
@@ -187,7 +187,7 @@ check("thm-elbo-naive").equal(
 # %% [markdown]
 # There is a second trouble.
 # We want $\log p(x)$, and the logarithm of an unbiased estimate is not unbiased: it is too low on average, by Jensen's inequality, the more so the more it varies.
-# We return to that in {ref}`sec-elbo-iwae`, where it becomes useful.
+# We return to that {ref}`below <sec-elbo-iwae>`, where it becomes useful.
 #
 # (sec-elbo-importance)=
 # ## The posterior as proposal has no variance at all
@@ -214,13 +214,12 @@ check("thm-elbo-naive").equal(
 # In steps:
 #
 # 1. $\mathbb E_q\, w = \int_{q > 0} p(x, z)\, dz$, which is the whole of $p(x)$, because $p(x, z) = 0$ where $q = 0$.
-# 2. Bayes' rule: $p(x, z) = p(x)\, p(z \mid x)$, so $w = p(x)\, r$ with $r = p(z \mid x) / q(z)$.
-# 3. $\mathbb E_q\, r = 1$ by line 1, so $\mathrm{Var}_q(r) = \mathbb E_q\, r^2 - 1 = \chi^2$, finite or not.
-# 4. A variance is zero only for a constant; as $r$ has the mean 1, that constant is 1, and $q = p(z \mid x)$.
+# 2. Bayes' rule: $p(x, z) = p(x)\, p(z \mid x)$, so $w = p(x)\, h$ with $h = p(z \mid x) / q(z)$.
+# 3. $\mathbb E_q\, h = 1$ by line 1, so $\mathrm{Var}_q(h) = \mathbb E_q\, h^2 - 1 = \chi^2$, finite or not.
+# 4. A variance is zero only for a constant; as $h$ has the mean 1, that constant is 1, and $q = p(z \mid x)$.
 # :::
 #
-# The instances of this check, and of some below, are sigmoid belief networks: six binary codes, eight binary pixels, random weights.
-# All 64 codes can be summed.
+# The check's instances are sigmoid belief networks with six binary codes and eight binary pixels: all 64 codes can be summed.
 
 # %%
 torch.manual_seed(seed)
@@ -345,6 +344,8 @@ for k, (name, line) in enumerate(lines.items()):
         axes.plot(
             *zip(*marks[name], strict=True), MARKERS[k], color=PALETTE[k]
         )
+
+# %% tags=["hide-input"]
 axes.axhline(1, color=PALETTE[4], lw=1.2, label="posterior")
 axes.set(yscale="log", ylim=(0.4, 1e30), xlabel="dimensions K of the code")
 axes.set(ylabel="draws (or terms) for 10 % error")
@@ -399,11 +400,11 @@ show(
 # 2. The logarithm is concave, so by Jensen's inequality $\log \mathbb E_q\, w \ge \mathbb E_q \log w$. This is route 1, and it shows the bound.
 # 3. $\log w = \log p(x \mid z) + \log \frac{p(z)}{q(z)}$; its mean is the second form of route 1, by the definition of KL.
 # 4. Bayes' rule: $\log w = \log p(x) - \log \frac{q(z)}{p(z \mid x)}$; its mean under $q$ is route 2. So both routes give $\mathbb E_q \log w$, and eq. {eq}`eq-elbo-gap` is route 2 read backwards.
-# 5. By {prf:ref}`thm-elbo-weight` the estimate of $p(x)$ from one draw is $w$, and the mean of its logarithm is $\mathbb E_q \log w$ once more: route 3.
-# 6. Jensen's step is an equality only if $w$ is constant, $w = c$, wherever $q > 0$. Then $p(z \mid x) = c\, q(z) / p(x)$ there, and line 1 is an equality only if that is all of the posterior; so $c = p(x)$ and $q(z) = p(z \mid x)$.
+# 5. The estimate of $p(x)$ from one draw is its weight $w$, and the mean of its logarithm is $\mathbb E_q \log w$ once more: route 3.
+# 6. Jensen's step is an equality only if $w$ is constant under $q$; with equality in line 1 too, that constant is $p(x)$. So $p(x, z) = p(x)\, q(z)$ and $p(z \mid x) = q(z)$ wherever $q > 0$; both integrate to 1 there, so the posterior has nothing elsewhere.
 # :::
 #
-# {ref}`ch:variational-inference` proves the gap by itself, and lives on it; here each route says something of its own.
+# The gap is the one of {ref}`variational inference <ch:variational-inference>`; here each route says something of its own.
 # Jensen tells why there is a loss: $w$ varies.
 # The divergence tells how much.
 # Importance sampling tells what to do about it: take more draws.
@@ -418,15 +419,16 @@ def kl(a, b):
 jensen = (q * (joint / q).log()).sum(1)
 fit = (q * log_fit).sum(1)
 routes = torch.stack([jensen, fit - kl(q, prior)], 1)
+versions = {
+    "theorem": evidence.log() - kl(q, posterior),
+    "no gap": evidence.log(),
+    "the divergence the other way": evidence.log() - kl(posterior, q),
+}
+right, *wrong = (torch.stack([v, v], 1) for v in versions.values())
 check("thm-elbo-routes").equal(
     left=routes,
-    right=(evidence.log() - kl(q, posterior))[:, None].repeat(1, 2),
-    wrong={
-        "no gap": evidence.log()[:, None].repeat(1, 2),
-        "the divergence the other way": (evidence.log() - kl(posterior, q))[
-            :, None
-        ].repeat(1, 2),
-    },
+    right=right,
+    wrong=dict(zip(list(versions)[1:], wrong, strict=True)),
 )
 
 # %%
@@ -458,7 +460,8 @@ check("thm-elbo-routes").at_most(
 # $$
 # \begin{aligned}
 # & \mathrm{KL}\big(\mathcal N(\mu_0, \Sigma_0) \,\|\, \mathcal N(\mu_1, \Sigma_1)\big) \\
-# & \quad = \tfrac12 \Big( \mathrm{tr}(\Sigma_1^{-1} \Sigma_0) + \delta^\top \Sigma_1^{-1} \delta - K + \log \frac{|\Sigma_1|}{|\Sigma_0|} \Big),
+# & \quad = \tfrac12 \Big( \mathrm{tr}(\Sigma_1^{-1} \Sigma_0) + \delta^\top \Sigma_1^{-1} \delta \\
+# & \qquad - K + \log \frac{|\Sigma_1|}{|\Sigma_0|} \Big),
 # \end{aligned}
 # $$ (eq-elbo-kl)
 #
@@ -553,6 +556,7 @@ def one_bound(mean, scale):
     return ((log_q + cell).exp() * (log_p - log_q)).sum().item(), log_q.exp()
 
 
+# %% tags=["hide-input"]
 figure = figures.blank(2.5, 4.9)
 left, right = figure.subplots(1, 2, width_ratios=(4, 1))
 left.fill_between(z[::3, 0], curve[::3], color="#BBBBBB", lw=0)
@@ -583,6 +587,8 @@ for mean in means:
             part.axes.draw_artist(part)
         pixels = np.asarray(figure.canvas.buffer_rgba())
         frames[-1].append(pixels[..., :3].copy())
+
+# %% tags=["hide-input"]
 Explorable(
     frames,
     [means, scales],
@@ -608,9 +614,8 @@ Markdown(
 # (sec-elbo-gradients)=
 # ## Differentiate through the draw
 #
-# A computer should do the dragging.
-# It needs the gradient of a mean whose law depends on the parameters.
-# There are two ways, and chapter {ref}`ch:variational-inference` meets them for independent coordinates; here with a full covariance, $z = \mu + L \varepsilon$.
+# A computer that drags needs the gradient of a mean whose law depends on the parameters.
+# There are two ways. The chapter on {ref}`variational inference <ch:variational-inference>` has them for independent coordinates; here with a full covariance, $z = \mu + L \varepsilon$.
 #
 # :::{prf:theorem} Both gradients are unbiased
 # :label: thm-elbo-gradients
@@ -702,7 +707,7 @@ check("thm-elbo-gradients").equal(
 
 # %% [markdown]
 # Which of the two is quieter?
-# {ref}`ch:variational-inference` answers for quadratic $f$, in all dimensions at once.
+# For quadratic $f$ that chapter has both variances, in all dimensions at once.
 # One often reads that reparameterisation always wins.
 # Here is exactly how far that goes for the mean of a coordinate.
 #
@@ -768,7 +773,7 @@ check("thm-elbo-variance").at_most(
 # %% [markdown]
 # What loses is a wave.
 # For $f(z) = \cos(\omega z)$ the derivative grows with $\omega$ and the function does not.
-# The figure has both variances for $\mu = \frac12$, $\sigma = 1$: lines from the formulas that {ref}`an exercise <ex-elbo-wave>` derives, marks from 20,000 draws.
+# The figure has both variances for $\mu = \frac12$, $\sigma = 1$: lines from the formulas that an exercise derives, marks from 20,000 draws.
 
 
 # %%
@@ -844,8 +849,8 @@ encoder = torch.nn.Sequential(
     torch.nn.Linear(64, 4),
 )
 optimiser = torch.optim.Adam(encoder.parameters(), lr=5e-3)
-schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, 2000)
-for _ in range(2000):
+schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, 1200)
+for _ in range(1200):
     x = pose(256)
     mean, log_std = encoder(x).chunk(2, -1)
     loss = -bound(x, mean, log_std, torch.randn(256, 2)).mean()
@@ -870,17 +875,14 @@ posterior = (log_p - evidence[:, None] + cell).exp()  # masses
 
 def exact_bound(mean, L):
     """The ELBO of each q = N(mean, L L'), summed over the grid, (100,)."""
-    noise = torch.linalg.solve_triangular(
-        L, (z - mean[:, None]).mT, upper=False
-    )
-    log_q = standard.log_prob(noise).sum(1) - L.diagonal(
-        dim1=1, dim2=2
-    ).log().sum(1, keepdim=True)
+    away = (z - mean[:, None]).mT
+    noise = torch.linalg.solve_triangular(L, away, upper=False)
+    log_q = standard.log_prob(noise).sum(1) - L.logdet()[:, None]
     return ((log_q + cell).exp() * (log_p - log_q)).sum(1)
 
 
 # %% [markdown]
-# The best Gaussian for one $x$ is found by the same gradient, with a quadrature in place of draws, from two starts: the mean and the mode of the posterior.
+# The best Gaussian for one $x$ is found by the same gradient, with a quadrature in place of draws, from two starts: the mean and the mode of the exact posterior.
 # One family has independent coordinates, as the network has; the other a full covariance.
 
 
@@ -932,15 +934,16 @@ far = x.norm(dim=1) > 0.5  # so that the arm is seen well
 i = int((gaps["full covariance"] * far).argmax())
 torch.manual_seed(seed)
 poses = z[torch.multinomial(posterior[i], 40)]
-figure = figures.blank(3.3)
-left, right = figure.subplots(1, 2)
 angle = (1.2 * poses).cumsum(1)
 steps = torch.stack([angle.cos(), angle.sin()], -1).cumsum(1) / 2
 joints = torch.cat([torch.zeros(40, 1, 2), steps], 1)
+# %% tags=["hide-input"]
+figure = figures.blank(3.0)
+left, right = figure.subplots(1, 2)
 for one in joints:
     left.plot(*one.T, color=PALETTE[4], lw=0.8, alpha=0.3)
 left.plot(*x[i], "x", color=PALETTE[1], ms=9, mew=2.5)
-left.set(aspect="equal", xlim=(-0.7, 1.1), ylim=(-0.9, 0.9))
+left.set(aspect="equal", xlim=(-0.3, 1.1), ylim=(-0.7, 0.6))
 left.set(title="poses that explain the cross")
 ticks = torch.linspace(-5, 5, 101)
 right.contourf(ticks, ticks, posterior[i].view(101, 101).T, 8, cmap="Greys")
@@ -951,10 +954,13 @@ for k, name in enumerate(("full covariance", "independent", "network")):
     right.plot(
         *(m + 2 * ring @ L.T).T, DASHES[k], color=PALETTE[k], label=name
     )
-right.set(xlim=(-2.6, 3.6), ylim=(-2.8, 3.4), aspect="equal")
+across, up = (posterior[i] @ z).tolist()  # its mean, in the middle
+right.set(xlim=(across - 2.2, across + 2.2), aspect="equal")
+right.set(ylim=(up - 2.2, up + 2.2))
 right.set(xlabel="$z_1$", ylabel="$z_2$", title="posterior and Gaussians")
 right.legend(frameon=False, loc="upper right", fontsize=8)
 right.grid(False)
+left.grid(False)
 
 # %% tags=["hide-input"]
 show(
@@ -997,14 +1003,18 @@ results_table(
 # And the network?
 
 # %%
-worst = apart_nats.sort(descending=True)
+worst = apart_nats.argsort(descending=True)[:10]
+share, behind = apart_nats[worst].sum() / apart_nats.sum(), x[:, 0] < 0
 Markdown(
-    f"Ten of the 100 observations carry {worst.values[:10].sum() / apart_nats.sum():.0%} "
-    f"of the amortisation gap; its median is {apart_nats.median():.2f} nats."
+    f"Ten of the 100 observations carry {share:.0%} of the amortisation gap, "
+    f"whose median is {apart_nats.median():.2f} nats. The hand is behind the "
+    f"shoulder in {behind[worst].sum()} of these ten, and in "
+    f"{behind.sum()} of the 100."
 )
 
 # %% [markdown]
-# Where two answers are nearly equally good, the best $q$ jumps from one to the other as $x$ moves; a smooth function cannot jump, and on its way across it is badly wrong.
+# Behind the shoulder the arm can turn left or right, and the best $q$ jumps from one to the other as $x$ moves.
+# A smooth function cannot jump: on its way across it is badly wrong.
 #
 # (sec-elbo-iwae)=
 # ## More draws raise the bound, and they raise it to the top
@@ -1018,12 +1028,14 @@ Markdown(
 #
 # :::{prf:theorem} The bound grows with the draws, to the evidence
 # :label: thm-elbo-iwae
-# Let $q(z) > 0$ wherever $p(x, z) > 0$, $0 < p(x) < \infty$, and let $\mathcal L_1 = \mathbb E \log w$ be finite.
+# Let $q(z) > 0$ wherever $p(x, z) > 0$, $0 < p(x) < \infty$, and let $\log w$ be integrable, with mean $\mathcal L_1$.
 # Then
 #
 # $$
-# \mathcal L_1 \le \mathcal L_2 \le \dots \le \log p(x),
-# \qquad \lim_{S \to \infty} \mathcal L_S = \log p(x).
+# \begin{aligned}
+# & \mathcal L_1 \le \mathcal L_2 \le \dots \le \log p(x), \\
+# & \lim_{S \to \infty} \mathcal L_S = \log p(x).
+# \end{aligned}
 # $$ (eq-elbo-grows)
 # :::
 #
@@ -1053,7 +1065,7 @@ Markdown(
 #
 # :::{prf:theorem} The last part of the gap falls as $1 / S$
 # :label: thm-elbo-rate
-# Let $a \le w \le b$ with constants $0 < a \le b < \infty$. Then, as $S \to \infty$,
+# Let $q(z) > 0$ wherever $p(x, z) > 0$, and $a \le w \le b$ with constants $0 < a \le b < \infty$. Then, as $S \to \infty$,
 #
 # $$
 # \log p(x) - \mathcal L_S = \frac{\mathrm{Var}_q(w)}{2 S\, p(x)^2} + O(S^{-3/2}).
@@ -1158,15 +1170,16 @@ labels = {"independent": "best independent", "network": "network"}
 labels |= {"defended": "network, a tenth prior", "prior": "prior"}
 for k, (name, found) in enumerate(curves.items()):
     style = {"color": PALETTE[k], "marker": MARKERS[k], "ls": DASHES[k]}
-    left.plot(sizes, found.mean(1), label=labels[name], **style)
-    right.plot(sizes, (evidence - found).mean(1), **style)
+    left.plot(sizes, found.mean(1), **style)
+    lost = (evidence - found).mean(1)
+    right.plot(sizes, lost, label=labels[name], **style)
 left.axhline(evidence.mean(), color=PALETTE[4], lw=1.2)
 left.set(xscale="log", xlabel="draws S", ylabel="bound, nats")
 left.text(1, evidence.mean() + 0.08, "exact log p(x)", fontsize=9)
 left.set(ylim=(evidence.mean() - 6, evidence.mean() + 0.7))
-left.legend(frameon=False, loc="lower right")
 right.set(xscale="log", yscale="log", xlabel="draws S")
 right.set(ylabel="gap, nats")
+right.legend(frameon=False, loc="lower left", fontsize=8.5)
 show(
     figure,
     "The importance-weighted bound of the arm against the number of draws, "
@@ -1188,9 +1201,9 @@ Markdown(
 
 # %% [markdown]
 # Why does the poor proposal win in the end?
-# Its weights $p(x \mid z)$ are bounded, as {prf:ref}`thm-elbo-rate` asks.
+# Its weights $p(x \mid z)$ lie between two positive constants, because the hand never leaves its reach, so {prf:ref}`thm-elbo-rate` holds.
 # A Gaussian that describes one elbow hardly ever draws the other one, and then with an enormous weight; the limit of {prf:ref}`thm-elbo-iwae` is still $\log p(x)$, but far away.
-# The mixture is the worse bound at $S = 1$, where every tenth draw is wasted, and soon the best of all; {ref}`sec-elbo-narrow` comes back to it.
+# The mixture is the worse bound at $S = 1$, where every tenth draw is wasted, and from a few draws on better than the network alone; {ref}`a later section <sec-elbo-narrow>` comes back to it.
 # That the prior catches up at all is a matter of two dimensions: in thirty it would need the draws of the first figure.
 #
 # (sec-elbo-signal)=
@@ -1299,7 +1312,7 @@ Markdown(
 # 6. Let $c_1 \ge \dots \ge c_D$ be the eigenvalues of $C$; $c_k = s^2$ for $k > K$. Then $\mathrm{tr}\, C^{-1} \hat C = \sum_{ij} P_{ij} \lambda_j / c_i$, where $P_{ij}$ is the squared inner product of two eigenvectors; rows and columns of $P$ sum to 1.
 # 7. A linear function of such $P$ is smallest at a permutation (Birkhoff's theorem), and of all permutations the one that pairs the largest $\lambda$ with the largest $c$ is best (rearrangement inequality): $\mathrm{tr}\, C^{-1} \hat C \ge \sum_k \lambda_k / c_k$.
 # 8. So the bracket of line 5 is at least $D \log 2 \pi + \sum_{k \le K} (\log c_k + \lambda_k / c_k) + (D - K)(\log s^2 + \bar s^2 / s^2)$.
-# 9. $\log c + \lambda / c \ge \log \lambda + 1$, with equality at $c = \lambda$. Use it $K$ times with $\lambda_k$ and once with $\bar s^2$: the value of eq. {eq}`eq-elbo-ppca`.
+# 9. $\log c + \lambda / c \ge \log \lambda + 1$, with equality at $c = \lambda$. Use it for each $\lambda_k$, $k \le K$, and $D - K$ times for $\bar s^2$: the value of eq. {eq}`eq-elbo-ppca`.
 # 10. All equalities hold together for the stated $W$ and $s$: $C$ has the eigenvectors $u_k$, $c_k = \lambda_k$ for $k \le K$, and $\lambda_K \ge \bar s^2$, so the roots exist.
 # :::
 #
@@ -1323,7 +1336,8 @@ def linear_elbo(x, W, V, log_d, log_s):
     return fit - gaussian_kl(m, log_d).mean()
 
 
-def fit_linear(x, K, steps=400):
+# %%
+def fit_linear(x, K, steps=800):
     """Train a linear VAE with K codes by L-BFGS; its parts and its bound."""
     W, V = 0.1 * torch.randn(x.shape[1], K), 0.1 * torch.randn(K, x.shape[1])
     parts = [W, V, torch.zeros(K), torch.zeros(())]
@@ -1351,6 +1365,7 @@ lam, U = lam.flip(0), U.flip(1)
 trained = {K: fit_linear(wine, K) for K in range(1, 9)}
 
 
+# %%
 def closed(K, noise):
     """Eq. (elbo-ppca), with a noise variance of one's choice in its place."""
     logs = lam[:K].log().sum() + (D - K) * math.log(noise)
@@ -1393,7 +1408,7 @@ results_table(rows)
 # ## What goes wrong: a proposal that is too narrow looks fine
 #
 # {prf:ref}`thm-elbo-proposal` has a cliff at $r^2 = \tfrac12$.
-# It matters, because the encoder of a VAE maximises $-\mathrm{KL}(q \,\|\, p(z \mid x))$, which prefers a $q$ that is too narrow to one that is too wide ({ref}`ch:variational-inference`).
+# It matters, because the encoder of a VAE maximises $-\mathrm{KL}(q \,\|\, p(z \mid x))$, which prefers a $q$ that is too narrow to one that is too wide ({ref}`variational inference <ch:variational-inference>` shows it).
 # Let the posterior be $\mathcal N(0, I)$ in six dimensions, and $q$ be 0.6 times as wide.
 # The cure is a *defensive mixture* {cite:p}`hesterberg1995weighted`: one draw in ten comes from a law that is 1.5 times as wide, and the weight has the mixture as its denominator.
 
@@ -1472,10 +1487,10 @@ results_table(
 )
 
 # %% [markdown]
-# From a hundred draws the two proposals look much alike: what will ruin the narrow one has not been drawn yet, and the warning light is fed by the same blind draws.
+# From a hundred draws the two proposals look not far apart: what will ruin the narrow one has not been drawn yet, and the warning light is fed by the same blind draws.
 # Its effective share then falls and falls, and its limit is zero.
 # With the mixture every weight is at most ten times the quotient of posterior and wide law, and the report is true.
-# {ref}`An exercise <ex-elbo-defensive>` proves it.
+# An exercise proves it.
 #
 # (sec-elbo-results)=
 # ## The chain, link by link
@@ -1662,7 +1677,7 @@ print(f"which is {lasting:.2f} nats below log p(x)")
 # :class: dropdown
 # ```
 # $p(x)$ does not change, because $W R R^\top W^\top = W W^\top$.
-# The posterior's precision becomes $R^\top M R / s^2$, and the best independent $q$ has the right mean and the variances $s^2 / (R^\top M R)_{kk}$ ({ref}`ch:variational-inference` proves it).
+# The posterior's precision becomes $R^\top M R / s^2$, and the best independent $q$ has the right mean and the variances $s^2 / (R^\top M R)_{kk}$ ({ref}`variational inference <ch:variational-inference>` proves it).
 # The gap is $\tfrac12 \big( \sum_k \log (R^\top M R)_{kk} - \log |M| \big)$.
 # The trace is fixed, so the product of the diagonal is largest when both are equal: at 45 degrees.
 
@@ -1701,7 +1716,7 @@ for degrees in (0, 15, 30, 45, 60):
 # Direct likelihood, naive draws, importance sampling: say in one sentence each why the first two fail and what the third needs.
 # Then let $q_\alpha = (1 - \alpha)\, q + \alpha\, r$.
 # Bound its weights and $1 + \chi^2$ by those of $r$, whatever $q$ is.
-# How far is the bound from the truth in {ref}`sec-elbo-narrow`?
+# How far is the bound from the truth for {ref}`the narrow proposal <sec-elbo-narrow>`?
 # ```{exercise-end}
 # ```
 #

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from itertools import combinations
 from math import log, prod
+from string import ascii_letters
 from typing import Any, NamedTuple
 
 import networkx as nx
@@ -18,16 +19,16 @@ from torch import Tensor
 
 Scope = tuple[Hashable, ...]
 MOST_CELLS = 2**27  # 1 GiB in float64
-MOST_OPERANDS = 8  # of one einsum: numpy allows 31, and more than these could underflow
-FAR = 1e30  # values further than this from 1 are rescaled; FAR ** MOST_OPERANDS is finite
+MOST_FACTORS = 8  # of one product: numpy allows 31, and FAR ** MOST_FACTORS is finite
+FAR = 1e30  # values further than this from 1 are rescaled
 
 
 class Step(NamedTuple):
-    """One einsum: multiply these tables of the pool, keep the axes `out`, add to the pool."""
+    """One einsum: multiply these tables of the pool, sum, add the result to the pool."""
 
     tables: list[int]
-    axes: list[list[int]]
-    out: list[int]
+    formula: str
+    rescale: bool = False
 
 
 def interaction_graph(scopes: Iterable[Scope]) -> nx.Graph:
@@ -82,34 +83,56 @@ def plan(
     pool = dict(enumerate(scopes))
 
     def multiply(chosen: list[int], without: Hashable, out: Sequence[Hashable] | None) -> None:
-        while len(chosen) > MOST_OPERANDS:
-            multiply(chosen[:MOST_OPERANDS], None, None)
-            chosen = [*chosen[MOST_OPERANDS:], len(scopes) + len(steps) - 1]
-        joined = {name: 0 for k in chosen for name in pool[k]}
-        axis = {name: i for i, name in enumerate(joined)}
-        left = [name for name in joined if name != without] if out is None else list(out)
-        axes = [[axis[name] for name in pool.pop(k)] for k in chosen]
-        steps.append(Step(chosen, axes, [axis[name] for name in left]))
+        while len(chosen) > MOST_FACTORS:
+            multiply(chosen[:MOST_FACTORS], None, None)
+            chosen = [*chosen[MOST_FACTORS:], len(scopes) + len(steps) - 1]
+        letter = letters(name for k in chosen for name in pool[k])
+        left = [name for name in letter if name != without] if out is None else out
+        words = ["".join(letter[name] for name in scope) for scope in map(pool.pop, chosen)]
+        steps.append(Step(chosen, f"{','.join(words)}->{''.join(letter[n] for n in left)}"))
         pool[len(scopes) + len(steps) - 1] = tuple(left)
 
     for v in order:
         multiply([k for k, scope in pool.items() if v in scope], v, None)
     multiply(list(pool), None, keep)
-    return steps
+    return with_rescaling(steps, len(scopes))
+
+
+def letters(names: Iterable[Hashable]) -> dict[Hashable, str]:
+    """Give each variable of a product a letter of its own; there are 52."""
+    distinct = list(dict.fromkeys(names))
+    if len(distinct) > len(ascii_letters):
+        raise ValueError(
+            f"a table over {len(distinct)} variables is needed, above {len(ascii_letters)}: "
+            "observe more, or approximate"
+        )
+    return dict(zip(distinct, ascii_letters, strict=False))
+
+
+def with_rescaling(steps: list[Step], tables: int) -> list[Step]:
+    """Mark the steps whose results must be rescaled, lest a product of many tables underflows."""
+    factors = [1] * tables  # of how many tables each in the pool is a product that is not rescaled
+    for step in steps:
+        largest = sorted(step.tables, key=factors.__getitem__)
+        while sum(factors[k] for k in step.tables) > MOST_FACTORS:
+            k = largest.pop()
+            factors[k] = 1
+            steps[k - tables] = steps[k - tables]._replace(rescale=True)
+        factors.append(sum(factors[k] for k in step.tables))
+    return [*steps[:-1], steps[-1]._replace(rescale=True)]
 
 
 def largest_table(steps: Sequence[Step], shapes: Sequence[tuple[int, ...]]) -> int:
     """Count the cells of the largest product that a plan forms: its memory, most of its time."""
     shapes = list(shapes)
     cells = []
-    for chosen, axes, out in steps:
-        size = {
-            i: n
-            for k, own in zip(chosen, axes, strict=True)
-            for i, n in zip(own, shapes[k], strict=False)
-        }
+    for step in steps:
+        words, out = step.formula.split("->")
+        size: dict[str, int] = {}
+        for k, word in zip(step.tables, words.split(","), strict=False):
+            size |= zip(word, shapes[k], strict=True)
         cells.append(prod(size.values()))
-        shapes.append(tuple(size[i] for i in out))
+        shapes.append(tuple(size[letter] for letter in out))
     return max(cells)
 
 
@@ -140,9 +163,10 @@ def run(steps: Sequence[Step], tables: Sequence[Any]) -> tuple[Any, float]:
     pool = list(tables)
     einsum = torch.einsum if isinstance(pool[0], Tensor) else np.einsum
     log_scale = 0.0
-    for chosen, axes, out in steps:
-        operands = [part for k, own in zip(chosen, axes, strict=True) for part in (pool[k], own)]
-        result, own = scaled(einsum(*operands, out))
+    for chosen, formula, rescale in steps:
+        result = einsum(formula, *[pool[k] for k in chosen])
+        if rescale:
+            result, own = scaled(result)
+            log_scale += own
         pool.append(result)
-        log_scale += own
     return pool[-1], log_scale

@@ -50,6 +50,7 @@ def independencies(law: Table, atol: float = 1e-9) -> frozenset[Statement]:
     There are about 4 ** n / 2 to decide for n variables. Raises `ValueError` for a table that
     does not sum to 1.
     """
+    _values(law)
     return frozenset(s for s in statements(law.names) if independent(law, *s, atol=atol))
 
 

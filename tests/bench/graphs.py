@@ -228,7 +228,9 @@ def main() -> None:
     rows = posteriors("12 binary nodes, 1 observed", small, [{"v11": "1"}])
     rows += posteriors("ALARM, 37 nodes, 4 observed", alarm, observed(alarm, 4, 5))
     rows += separations()
-    record = {"machine": f"{platform.machine()} CPU", "rows": rows, "scaling": scaling()}
+    libraries = ", ".join(f"{m.__name__} {m.__version__}" for m in (pgmpy, pyagrum, nx, np))
+    machine = f"{platform.machine()} CPU, Python {platform.python_version()}, {libraries}"
+    record = {"machine": machine, "rows": rows, "scaling": scaling()}
     RECORD.write_text(json.dumps(record, indent=1) + "\n", encoding="utf8")
     before = PAGE.read_text(encoding="utf8").partition(f"\n{TITLE}")[0].rstrip("\n")
     PAGE.write_text(f"{before}\n\n{section(record)}", encoding="utf8")

@@ -11,177 +11,13 @@ import resource
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable
-from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
-from statistics import median
 
 import torch
-from torch import Tensor, nn
-
-from companion.data import Dataset
-from companion.models.vae import VAE
-from companion.nets import image_decoder, image_encoder
-from companion.objectives import negative_elbo
-from companion.players import Player, Recipe, Table
-from companion.runs import Run
-from companion.train import Meter, one_epoch
+from images import BATCH, rows
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "book" / "benchmarks.md"
-BATCH = 128
-IMAGES = 10 * BATCH
-
-
-@dataclass(frozen=True)
-class Row:
-    """One comparison; `ratio` is ours over the rival's, above 1 where ours is quicker."""
-
-    case: str
-    rival: str
-    ours: float  # images per second
-    theirs: float
-    ratio: float
-    target: str
-
-
-def network(size: int, fast: bool = False) -> VAE:
-    """The VAE of the chapter at another image size."""
-    torch.manual_seed(0)
-    model = VAE(image_encoder(64, size=size), image_decoder(32, size=size), 32)
-    return model.to(memory_format=torch.channels_last) if fast else model
-
-
-def pictures(size: int) -> Tensor:
-    """Random grey images as they are stored: uint8 (IMAGES, 1, size, size)."""
-    draw = torch.Generator().manual_seed(0)
-    return torch.randint(0, 256, (IMAGES, 1, size, size), dtype=torch.uint8, generator=draw)
-
-
-def trainer(size: int, fast: bool = False) -> Callable[[], None]:
-    """One epoch of the book's trainer."""
-    images = pictures(size)
-    data = Dataset("bench", (images,), (images,), (), "exact", "")
-    precision = "auto" if fast else "no"
-    model = network(size, fast)
-    recipe = Recipe(model, {"vae": Player(model, negative_elbo)}, lambda: data, BATCH)
-    table = Table(replace(recipe, precision=precision))
-    run = Run("bench", Path(), {"epochs": 0})
-    return lambda: void(one_epoch(table, data.train, 0, 0, Meter(run, 1, IMAGES, show=True)))
-
-
-def void(_: object) -> None:
-    """Forget a value."""
-
-
-def step(model: nn.Module, optimizer: torch.optim.Optimizer, x: Tensor) -> None:
-    """One update as anybody would write it by hand."""
-    loss = negative_elbo(model, (x,), 0)["loss"]  # type: ignore[arg-type]
-    loss.backward()
-    optimizer.step()
-    optimizer.zero_grad()
-
-
-def bare_loop(size: int) -> Callable[[], None]:
-    """A hand-written loop over shuffled batches of the same images in memory."""
-    images, model = pictures(size), network(size)
-    optimizer = torch.optim.Adam(model.parameters(), 1e-3)
-
-    def epoch() -> None:
-        for index in torch.randperm(IMAGES).split(BATCH):
-            step(model, optimizer, images[index].float() / 255)
-
-    return epoch
-
-
-class Pictures(torch.utils.data.Dataset):
-    """Images one by one, as a DataLoader wants them."""
-
-    def __init__(self, size: int):
-        self.images = pictures(size)
-
-    def __len__(self) -> int:
-        return len(self.images)
-
-    def __getitem__(self, i: int) -> Tensor:
-        return self.images[i].float() / 255
-
-
-def loader_loop(size: int) -> Callable[[], None]:
-    """The same loop, fed by a DataLoader with two worker processes that persist."""
-    model = network(size)
-    optimizer = torch.optim.Adam(model.parameters(), 1e-3)
-    loader = torch.utils.data.DataLoader(
-        Pictures(size), BATCH, shuffle=True, num_workers=2, persistent_workers=True
-    )
-
-    def epoch() -> None:
-        for x in loader:
-            step(model, optimizer, x)
-
-    return epoch
-
-
-def pythae_epoch(size: int) -> Callable[[], None]:
-    """One epoch of pythae's own trainer on its own VAE with our networks."""
-    from pythae.data.datasets import BaseDataset
-    from pythae.models import VAE as TheirVAE
-    from pythae.models import VAEConfig
-    from pythae.models.base.base_utils import ModelOutput
-    from pythae.models.nn import BaseDecoder, BaseEncoder
-    from pythae.trainers import BaseTrainer, BaseTrainerConfig
-
-    class Encoder(BaseEncoder):
-        def __init__(self) -> None:
-            super().__init__()
-            self.net = image_encoder(64, size=size)
-
-        def forward(self, x: Tensor) -> ModelOutput:
-            mean, log_variance = self.net(x).chunk(2, 1)
-            return ModelOutput(embedding=mean, log_covariance=log_variance)
-
-    class Decoder(BaseDecoder):
-        def __init__(self) -> None:
-            super().__init__()
-            self.net = image_decoder(32, size=size)
-
-        def forward(self, z: Tensor) -> ModelOutput:
-            return ModelOutput(reconstruction=torch.sigmoid(self.net(z)))
-
-    config = VAEConfig(input_dim=(1, size, size), latent_dim=32, reconstruction_loss="bce")
-    images = pictures(size).float() / 255
-    settings = BaseTrainerConfig(
-        output_dir=tempfile.mkdtemp(), num_epochs=1, learning_rate=1e-3, no_cuda=True,
-        per_device_train_batch_size=BATCH, per_device_eval_batch_size=BATCH,
-    )  # fmt: skip
-    theirs = BaseTrainer(
-        TheirVAE(config, Encoder(), Decoder()), BaseDataset(images, torch.zeros(IMAGES)),
-        training_config=settings,
-    )  # fmt: skip
-    theirs.prepare_training()
-    return lambda: void(theirs.train_step(1))
-
-
-def compare(
-    case: str, rival: str, ours: Callable[[], None], theirs: Callable[[], None], target: str
-) -> Row:
-    """Let both take turns, and take the median of the ratios of neighbours."""
-    seconds: list[tuple[float, float]] = []
-    for turn in range(9):
-        pair = []
-        for run in (ours, theirs):
-            start = time.perf_counter()
-            run()
-            pair.append(time.perf_counter() - start)
-        if turn:  # the first turn warms up
-            seconds.append((pair[0], pair[1]))
-    a, b = median(s[0] for s in seconds), median(s[1] for s in seconds)
-    ratio = median(s[1] / s[0] for s in seconds)
-    row = Row(case, rival, IMAGES / a, IMAGES / b, ratio, target)
-    print(f"{case}: {row.ours:,.0f} img/s, {rival} {row.theirs:,.0f} img/s, ratio {ratio:.2f}")
-    return row
 
 
 def chapter_memory(chapter: str) -> float:
@@ -194,30 +30,6 @@ def chapter_memory(chapter: str) -> float:
         subprocess.run([*words, "python3"], check=True, env=environment, **quiet)
     peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
     return peak / (1e9 if platform.system() == "Darwin" else 1e6)
-
-
-def rows() -> list[Row]:
-    """Measure every case."""
-    found = []
-    for size in (28, 64):
-        case = f"VAE, 1 × {size} × {size}"
-        duel = partial(compare, case)
-        found.append(
-            duel("hand-written loop, same arithmetic", trainer(size), bare_loop(size), "≥ 0.95")
-        )
-        found.append(
-            duel("DataLoader, 2 workers, same arithmetic", trainer(size), loader_loop(size), "> 1")
-        )
-        fast = "channels last, bf16 where the hardware has it"
-        try:
-            same, default = trainer(size), trainer(size, fast=True)
-            found.append(duel("pythae 0.1.2, same arithmetic", same, pythae_epoch(size), "> 1"))
-            found.append(duel(f"pythae 0.1.2; ours {fast}", default, pythae_epoch(size), "> 1"))
-        except ImportError:
-            print("pythae is not installed: its rows are left out")
-        how = f"plain float32 loop; ours {fast}"
-        found.append(duel(how, trainer(size, fast=True), bare_loop(size), "≥ 1.25"))
-    return found
 
 
 def main() -> None:
