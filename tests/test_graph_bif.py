@@ -155,8 +155,7 @@ def test_a_text_that_ends_early_is_told_with_its_line():
 def test_a_damaged_text_is_read_or_refused_but_nothing_else(rng: random.Random, changes: int):
     text = VALID
     for _ in range(changes):
-        i, j = sorted(rng.sample(range(len(text) + 1), 2))
-        k = rng.randrange(len(text))
+        i, j, k = sorted(rng.randint(0, len(text)) for _ in range(3))
         short = min(j, i + rng.choice((0, 1, 5)))
         text = rng.choice((
             text[:i] + text[j:],

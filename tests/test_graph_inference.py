@@ -158,12 +158,15 @@ def test_factors_of_any_size_are_multiplied_without_overflow(size):
     assert net.most_probable({20: "1"})[1] == pytest.approx(plain.most_probable({20: "1"})[1])
 
 
-def test_a_query_without_evidence_ignores_what_is_below():
-    """The tables below sum to 1: a large part of the network costs nothing."""
-    wide = nx.DiGraph([(i, "sum") for i in range(10)] + [("sum", "leaf")])
-    net = BayesNet.random(wide, {**dict.fromkeys(range(10), 2), "sum": 100, "leaf": 2})
-    assert torch.equal(net.posterior(3).values, net.tables[3].values)
-    assert net.posterior(3, {4: "0"}).values.tolist() == pytest.approx(net.tables[3].values)
+def test_what_is_below_the_query_and_the_evidence_is_left_out():
+    """In a grid of 900 nodes its last corner depends on all others, its first on none."""
+    grid = nx.DiGraph(nx.grid_2d_graph(30, 30).edges)
+    net = BayesNet.random(grid, 2, torch.Generator().manual_seed(0))
+    first, last = net.nodes[0], net.nodes[-1]
+    torch.testing.assert_close(net.posterior(first).values, net.tables[first].values)
+    assert net.evidence_log_prob({first: "0"}) == pytest.approx(log(net.tables[first]["0"]))
+    with pytest.raises(ValueError, match=r"^the query needs a table of"):
+        net.posterior(first, {last: "0"})
 
 
 def test_a_query_too_large_says_so():

@@ -170,6 +170,7 @@ print("p(A on) = {:.3f}; given that B and C are on, {:.3f}".format(*p_on))
 # %% [markdown]
 # A set $S$ *separates* $X$ from $Y$ if every path from $X$ to $Y$ meets $S$.
 # The *global Markov property* of $H$ says that then $X \perp Y \mid S$, for all disjoint $X, Y, S$.
+# A law that has it is called *Markov for $H$*.
 #
 # :::{prf:theorem} A product has the global Markov property
 # :label: thm-mn-global
@@ -189,7 +190,7 @@ print("p(A on) = {:.3f}; given that B and C are on, {:.3f}".format(*p_on))
 #
 # To check this and what follows without rounding, we decide independence in integers.
 # A law is a table of counts $n$, and $X \perp Y \mid S$ is $n(x, y, s)\, n(s) = n(x, s)\, n(y, s)$.
-# Four variables admit 55 statements, so all that holds in a law is one integer of 55 bits, and all that a graph states is another.
+# Four variables admit 55 statements, so all that holds in a law is one integer of 55 bits, and all that the separations of a graph state is another.
 
 # %%
 every = {
@@ -318,7 +319,7 @@ show(
 
 # %% [markdown]
 # A factor over $k$ binary nodes has $2^k$ numbers, but not all are free: a constant can move from one factor to another.
-# The law can move in as many directions as there are non-empty cliques of any size (exercise).
+# A positive law over binary nodes has as many free parameters as its graph has non-empty cliques, of any size ({ref}`ex-mn-networks`).
 
 # %%
 results_table(
@@ -358,7 +359,7 @@ results_table(
 # For every law, in steps:
 #
 # 1. $N(v)$ separates $v$ from the rest, because every path from $v$ begins with a neighbour. So the local property is a part of the global one.
-# 2. Let $a, b$ not be joined. The local property says $a \perp R \mid N(a)$ with $b \in R = V \setminus (N(a) \cup \{a\})$. By weak union ({prf:ref}`thm-probability-semigraphoid`), $R \setminus \{b\}$ may move to the condition: $a \perp b \mid V \setminus \{a, b\}$.
+# 2. Let $a, b$ not be joined, so that $b \notin N(a)$. The local property says $a \perp R \mid N(a)$ with $b \in R = V \setminus (N(a) \cup \{a\})$. By weak union ({prf:ref}`thm-probability-semigraphoid`), $R \setminus \{b\}$ may move to the condition: $a \perp b \mid V \setminus \{a, b\}$.
 #
 # Now let the law be positive and pairwise Markov, and let $S$ separate $X$ from $Y$, neither of them empty. The largest $S$ come first: we assume the claim for all separating sets with more nodes than $S$.
 #
@@ -480,7 +481,7 @@ results_table(
 #    $$ (eq-mn-four)
 #
 # 6. In each bracket all nodes but $a, b$ have the same states, say $y$. It is the logarithm of $\frac{p(x_a, x_b, y)\, p(x^\circ_a, x^\circ_b, y)}{p(x_a, x^\circ_b, y)\, p(x^\circ_a, x_b, y)}$.
-# 7. By (c), $p(x_a, x_b, y) = p(x_a, y)\, p(x_b, y) / p(y)$, and likewise for the other three. In the quotient everything cancels: it is 1, each bracket is 0, and $\phi_S = 1$.
+# 7. By (c), $p(x_a, x_b, y) = p(x_a, y)\, p(x_b, y) / p(y)$, and likewise for the other three. Insert these, and everything in the quotient cancels: it is 1, each bracket is 0, and $\phi_S = 1$.
 # 8. (d) implies (a): in $p = \prod_S \phi_S$ only the factors of cliques are left.
 # :::
 #
@@ -542,15 +543,16 @@ def multiplies(marks):
 cliques = np.array([[is_clique(H, S) for S in subsets] for H in graphs])
 above = np.array([[S < T for T in subsets] for S in subsets])
 maximal = cliques & ~(cliques @ above.T)
-pairwise = have(held_weighted, P_bits)
+pairwise, separated = (have(held_weighted, m) for m in (P_bits, G_bits))
 
 # %%
-both = pairwise == trivial(log2_phi, ~cliques)
-both &= pairwise == multiplies(cliques)
+same = pairwise == separated
+same &= pairwise == trivial(log2_phi, ~cliques)
+same &= pairwise == multiplies(cliques)
 unsigned = trivial(inversion(1) @ k, ~cliques)
 only_pairs = trivial(log2_phi, ~cliques & (size == 2))
 check("thm-mn-hc").holds(
-    both.ravel(),
+    same.ravel(),
     wrong={
         "signs dropped": (pairwise == unsigned).ravel(),
         "only pairs are looked at": (pairwise == only_pairs).ravel(),
@@ -597,13 +599,13 @@ Markdown(
 # :::{prf:proof}
 # In steps:
 #
-# 1. In the ring the only separations are $A$ from $C$ by $\{B, D\}$, and $B$ from $D$ by $\{A, C\}$.
-# 2. The motor's step $(x_A, x_B, x_C, x_D) \mapsto (1 - x_D, x_A, x_B, x_C)$ takes the eight patterns to one another, and makes of the first statement the second. So the first is enough for (a).
+# 1. In the ring the only separations of non-empty sets are $A$ from $C$ by $\{B, D\}$, and $B$ from $D$ by $\{A, C\}$.
+# 2. The motor's step $(x_A, x_B, x_C, x_D) \mapsto (1 - x_D, x_A, x_B, x_C)$ only permutes the eight patterns, so it leaves the law as it is. It turns the first statement into the second, so the first is enough for (a).
 # 3. Given $x_B, x_D$ there are two patterns: 0000 and 1000, 1100 and 1110, 1111 and 0111, 0011 and 0001. In each case one of the lamps $A$ and $C$ is certain, hence independent of the other.
 # 4. For (b): the patterns 0000, 0111, 1000, 1100 show all four states of the pair $A, B$. By the motor's step, every pair of neighbours shows all four.
 # 5. If $p$ were $\tfrac1Z \phi_{AB}\, \phi_{BC}\, \phi_{CD}\, \phi_{DA}$ (factors of single lamps go into these), every $\phi$ would be positive in all four states, since some possible pattern shows each. Then all sixteen products are positive, but $p$ is 0 for eight.
 # 6. For (c): once around the ring the lamps change an even number of times, so an even number of neighbours agree; as the last term of $s$ counts a difference, $s$ is odd: 1 or 3.
-# 7. $s = 3$ means that one term is 0; there are 4 choices for it and 2 for $x_A$, which fix the pattern. So eight patterns have $s = 3$. They are those of the window: $s(0000) = 3$, and the motor's step does not change $s$, it only moves the terms.
+# 7. $s = 3$ means that one term is 0; there are 4 choices for it and 2 for $x_A$, and together they fix the pattern. So at most eight patterns have $s = 3$. Those of the window do: $s(0000) = 3$, and the motor's step does not change $s$, it only moves the terms. So they are all, and $s = 1$ for the eight others.
 # 8. So either side of {eq}`eq-mn-window` is constant on the window's patterns, and on the eight others. Both sum to 1, so they agree if the others have the same probability together: $\frac\varepsilon2 = \frac{8 e^J}{8 e^{3J} + 8 e^J} = \frac{1}{1 + e^{2J}}$. That is the stated $J$. Each term of $s$ names two neighbours.
 # :::
 #
@@ -612,10 +614,10 @@ Markdown(
 
 # %%
 def facts(shown):
-    """Whether a uniform law on patterns is Markov, and why no product."""
+    """Whether the law of a random pattern is Markov, and no product."""
     p = torch.zeros(2, 2, 2, 2)
     for pattern in shown:
-        p[tuple(map(int, pattern))] = 1 / len(shown)
+        p[tuple(map(int, pattern))] += 1 / len(shown)
     law = Table(p, names)
     markov = [independent(law, *s) for s in separations(ring)]
     pairs = [law.marginal(*edge).values.flatten() > 0 for edge in ring.edges]
@@ -625,7 +627,7 @@ def facts(shown):
 check("thm-mn-lamps").holds(
     facts(patterns),
     wrong={
-        "off in the reverse order": facts(patterns[:5]),
+        "off in the reverse order": facts(patterns[:5] + patterns[3:0:-1]),
         "one lamp at a time": facts(["1000", "0100", "0010", "0001"]),
         "every pattern": facts(list(product("01", repeat=4))),
     },
@@ -681,8 +683,8 @@ results_table(rows)
 
 # %% [markdown]
 # Are there more such laws?
-# A uniform law factorises exactly if every pattern that looks possible on each maximal clique is possible (exercise).
-# The table lists all graphs on four nodes for which some of the 65,535 uniform laws are Markov and no product.
+# A uniform law factorises exactly if every pattern that looks possible on each maximal clique is possible ({ref}`ex-mn-window`).
+# The table lists all graphs on four nodes for which some of the 65,535 uniform laws are Markov for the graph and no product.
 
 # %%
 at_uniform = margins(uniform.astype(np.int32))
@@ -721,7 +723,7 @@ results_table(
 # A Bayesian network is a Markov network whose factors are its tables, with $Z = 1$.
 # A table names a node and its parents, so these must all be joined: that is the moral graph.
 # Say that a graph *states* the independencies that separation gives, or d-separation if it has arrows.
-# It is an *I-map* of a law if all that it states holds there, and a *perfect map* if nothing else does.
+# It is an *I-map* of a law if all that it states holds there, and a *perfect map* if, besides, nothing else holds there.
 #
 # :::{prf:theorem} The moral graph is the smallest I-map
 # :label: thm-mn-moral
@@ -734,7 +736,7 @@ results_table(
 # :::{prf:proof}
 # In steps:
 #
-# 1. For (a): each table of the product over $G$ names a node and its parents, which is a clique of $M$. Apply {prf:ref}`thm-mn-global`.
+# 1. For (a): each table of the product over $G$ names a node and its parents, which form a clique of $M$. Apply {prf:ref}`thm-mn-global`.
 # 2. For (b): let $H$ lack the edge $a - b$ of $M$. Then all other nodes separate $a$ from $b$ in $H$, so $H$ states $a \perp b \mid V \setminus \{a, b\}$. We need a law that factorises over $G$ in which this is false.
 # 3. If $a \to b$ in $G$, let $b$ copy $a$ and all other nodes be independent fair coins. This factorises over $G$, as $a$ is a parent of $b$. Whatever the others show, $a$ and $b$ are equal and uncertain, hence dependent.
 # 4. If $b \to a$, exchange the names.
@@ -818,7 +820,7 @@ show(
 #
 # 1. Let $a, b$ not be joined, and $S$ a smallest set that separates them. Let $A$ be the nodes that $a$ can reach without meeting $S$, $a$ included, and $B$ those that $b$ can reach.
 # 2. Every $s \in S$ has a neighbour in $A$ and one in $B$, or $S \setminus \{s\}$ would separate too.
-# 3. $S$ is a clique. For $s, t \in S$ take a shortest path from $s$ to $t$ with inner nodes in $A$ and one with inner nodes in $B$: together a cycle of at least four nodes, which has a chord. The shortest paths leave no other chord than $s - t$, because no edge joins $A$ to $B$.
+# 3. $S$ is a clique. For $s, t \in S$ take a shortest path among those from $s$ to $t$ with one or more inner nodes, all of them in $A$, and likewise one for $B$: together a cycle of at least four nodes, which has a chord. The shortest paths leave no other chord than $s - t$, because no edge joins $A$ to $B$.
 # 4. $A \cup S$ has fewer nodes, as $b$ is missing, and is chordal. If it is complete, $a$ is simplicial in it. If not, by induction it has two simplicial nodes that are not joined; at most one is in the clique $S$, so one is in $A$.
 # 5. The neighbours of a node of $A$ are all in $A \cup S$, so it is simplicial in the whole graph too.
 # 6. Likewise there is one in $B$, and no edge joins the two.
@@ -870,7 +872,7 @@ check("lem-mn-simplicial").holds(
 #
 # 1. In an undirected graph, two nodes are not joined exactly if some set separates them: all the others do.
 # 2. The same holds in a DAG. An edge is an active trail, whatever is seen. If $a, b$ are not joined, let $a$ be no descendant of $b$; then $\mathrm{pa}(b)$ d-separates them. For a trail from $b$ to $a$ that begins at a parent of $b$ is blocked there. One that begins at a child of $b$ must turn, as $a$ is no descendant; at its first turn is a collider, a descendant of $b$, and neither it nor its descendants are parents of $b$.
-# 3. So graphs that state the same have the same skeleton.
+# 3. So graphs that state the same have the same skeleton, whether with arrows or without.
 #
 # A DAG $G$ without v-structure, with skeleton $M$:
 #
@@ -884,7 +886,7 @@ check("lem-mn-simplicial").holds(
 #
 # A chordal graph $H$:
 #
-# 8. By {prf:ref}`lem-mn-simplicial` it has a simplicial node. Take it out; what is left is chordal, as its cycles are cycles of $H$. Repeat: this lists all nodes.
+# 8. By {prf:ref}`lem-mn-simplicial` it has a simplicial node (if it is complete, every node is one). Take it out; what is left is chordal, as its cycles are cycles of $H$. Repeat: this lists all nodes.
 # 9. Draw each edge as an arrow from the node that is listed later to the earlier one. There is no cycle. The parents of a node are those of its neighbours that were left when it was taken out, and they are joined: no v-structure. By (a), the DAG states what $H$ states.
 #
 # A DAG $G$ that states the same as $H$:
@@ -1023,7 +1025,7 @@ show(
 # :::{prf:proof}
 # By induction on the number of nodes; for one node the claim is $p(x) = p(x)$. In steps:
 #
-# 1. Let $v$ be simplicial ({prf:ref}`lem-mn-simplicial`; in a complete graph, any node), $N = N(v)$, $C = N \cup \{v\}$ and $W = V \setminus \{v\}$.
+# 1. Let $v$ be a simplicial node ({prf:ref}`lem-mn-simplicial`; in a complete graph, any node), $N = N(v)$, $C = N \cup \{v\}$ and $W = V \setminus \{v\}$.
 # 2. $N$ separates $v$ from the rest, so $p(x)\, p(x_N) = p(x_W)\, p(x_C)$.
 # 3. $p(x_W)$ has the global Markov property of $H$ without $v$, which is chordal. For if $S$ separates $X$ from $Y$ there, it does so in $H$: a path through $v$ enters and leaves it by two nodes of $N$, which are joined, so it may leave $v$ out. So by induction the claim holds for $p(x_W)$.
 # 4. The only maximal clique of $H$ that holds $v$ is $C$. The others are those of $H$ without $v$, except $N$ if it is one.
@@ -1032,7 +1034,7 @@ show(
 # :::
 #
 # Where all separators have positive probability, divide by them; elsewhere $p(x) = 0$.
-# So $p$ factorises over $H$: a chordal graph leaves no Markov law without a product, and of the 64 graphs only the three rings are not chordal.
+# With each separator divided into one of its two cliques, $p$ factorises over $H$: a chordal graph leaves no Markov law without a product, and of the 64 graphs only the three rings are not chordal.
 #
 # The check takes the 61 chordal graphs and all 65,535 uniform laws, in integers: {eq}`eq-mn-junction` is to hold exactly for the laws that are Markov.
 # (That it holds for no other law follows from {prf:ref}`thm-mn-global`.)
@@ -1120,23 +1122,23 @@ show(
 show_source(MarkovNet.conditional, MarkovNet.gibbs)
 
 # %% [markdown]
-# Let $K_v(x, y)$ be the probability that an update of $v$ leads from $x$ to $y$, and $K = K_1 K_2 \cdots K_n$ the matrix of a whole *sweep*.
+# Let $K_v(x, y)$ be the probability that an update of $v$ leads from $x$ to $y$, and $K = K_1 K_2 \cdots K_{|V|}$ the matrix of a whole *sweep* over all nodes.
 #
 # :::{prf:theorem} Gibbs sampling keeps the law, and finds it
 # :label: thm-mn-gibbs
 # - (a) Each update is in *detailed balance*: $p(x)\, K_v(x, y) = p(y)\, K_v(y, x)$.
 # - (b) A sweep keeps the law: $p K = p$.
-# - (c) If $p$ is positive, let $\varepsilon$ be the number of states times the smallest entry of $K$. Then $\varepsilon > 0$, and from any start $\mu$, after $t$ sweeps, $\tfrac12 \sum_x |\mu K^t - p| \le (1 - \varepsilon)^t$.
+# - (c) If $p$ is positive, let $\delta$ be the number of all states $x$ times the smallest entry of $K$. Then $\delta > 0$, and from any law $\mu$ of the start, after $t$ sweeps, $\tfrac12 \sum_x |\mu K^t - p| \le (1 - \delta)^t$.
 # :::
 #
 # :::{prf:proof}
 # Write $x_{-v}$ for the states of all nodes but $v$. In steps:
 #
-# 1. $K_v(x, y) = p(y_v \mid x_{-v})$ if $y_{-v} = x_{-v}$, and 0 otherwise. In the first case $p(x)\, K_v(x, y) = p(x_{-v})\, p(x_v \mid x_{-v})\, p(y_v \mid x_{-v})$, in which $x$ and $y$ may change places: (a).
-# 2. Sum (a) over $x$: $\sum_x p(x)\, K_v(x, y) = p(y) \sum_x K_v(y, x) = p(y)$. So $p K_v = p$ for each $v$, and $p K_1 \cdots K_n = p$: (b).
-# 3. A sweep leads from $x$ to $y$ with probability $\prod_v p(y_v \mid y_{<v}, x_{>v})$, where $<$ and $>$ are before and after in the sweep. For positive $p$ all factors are positive, so $\varepsilon > 0$; and $\varepsilon \le 1$, because a row sums to 1. If $\varepsilon = 1$ all entries are equal, and one sweep ends in $p$, whatever the start.
-# 4. If $\varepsilon < 1$ write $K = \varepsilon U + (1 - \varepsilon) R$, where every entry of $U$ is 1 / (number of states). $R$ has no negative entry and its rows sum to 1.
-# 5. $\mu K - p K = (1 - \varepsilon)(\mu - p) R$, as $\mu U = p U$. A matrix like $R$ does not increase $\sum |\cdot|$, by the triangle inequality, and $p K = p$.
+# 1. $K_v(x, y) = p(y_v \mid x_{-v})$ if $y_{-v} = x_{-v}$, and 0 otherwise. In the first case $p(x)\, K_v(x, y) = p(x_{-v})\, p(x_v \mid x_{-v})\, p(y_v \mid x_{-v})$, in which $x$ and $y$ may change places: (a). (Where $p(x_{-v}) = 0$ any rule for $v$ will do: there $p(x) = p(y) = 0$.)
+# 2. Sum (a) over $x$: $\sum_x p(x)\, K_v(x, y) = p(y) \sum_x K_v(y, x) = p(y)$. So $p K_v = p$ for each $v$, and $p K_1 \cdots K_{|V|} = p$: (b).
+# 3. A sweep leads from $x$ to $y$ with probability $\prod_v p(y_v \mid y_{<v}, x_{>v})$, where $<$ and $>$ are before and after in the sweep. For positive $p$ all factors are positive, so $\delta > 0$; and $\delta \le 1$, because a row sums to 1. If $\delta = 1$ all entries are equal, and one sweep ends in $p$, whatever the start.
+# 4. If $\delta < 1$ write $K = \delta U + (1 - \delta) R$, where every entry of $U$ is 1 / (number of states). $R$ has no negative entry and its rows sum to 1.
+# 5. $\mu K - p K = (1 - \delta)(\mu - p) R$, as $\mu U = p U$. A matrix like $R$ does not increase $\sum |\cdot|$, by the triangle inequality, and $p K = p$.
 # 6. Repeat $t$ times, beginning with $\tfrac12 \sum |\mu - p| \le 1$: (c).
 # :::
 #
@@ -1146,7 +1148,7 @@ show_source(MarkovNet.conditional, MarkovNet.gibbs)
 
 # %%
 def states(net):
-    """All states (n, nodes), the last node first to change."""
+    """All states (n, nodes); the last node changes fastest."""
     sizes = [len(labels) for labels in net.states.values()]
     return torch.cartesian_prod(*map(torch.arange, sizes))
 
@@ -1235,8 +1237,8 @@ def misses(K):
 
 
 def bound(entry):
-    epsilon = (16 * entry).clamp(max=1)
-    return torch.stack([(1 - epsilon) ** t for t in ts], 1)
+    delta = (16 * entry).clamp(max=1)
+    return torch.stack([(1 - delta) ** t for t in ts], 1)
 
 
 lowest = bound(sweep.amin((1, 2)))
@@ -1281,6 +1283,7 @@ check("thm-mn-gibbs").unbiased(
 
 # %% [markdown]
 # Now the patient, beside the exact answers; observed variables are cut out of the factors.
+# After ± stands one standard error, from the spread over 100 chains.
 
 # %%
 factors = [
@@ -1309,8 +1312,22 @@ results_table(rows, percent=["junction tree, %", "Gibbs, %"])
 # (sec-mn-stick)=
 # ## Two lamps that nearly always agree make it stick
 #
-# The errors in the table are largest for pneumonia, shadow and antibiotic, and that is no accident: these three nearly determine one another.
-# {prf:ref}`thm-mn-gibbs` promises a limit, but $\varepsilon$ may be tiny.
+# The errors in the table differ, although all variables had the same chains.
+
+# %%
+rows.sort(key=lambda row: -row["Gibbs, %"]["error"])
+worst = ", ".join(row["variable"] for row in rows[:3])
+trio = medical.posterior(["pneumonia", "shadow", "antibiotic"], evidence)
+agree = trio.values[0, 0, 0] + trio.values[1, 1, 1]
+Markdown(
+    f"The largest errors are those of: {worst}. For this patient, pneumonia, "
+    f"shadow and antibiotic are all three yes or all three no with "
+    f"probability {agree:.0%}."
+)
+
+# %% [markdown]
+# Where nodes agree so often, a single one seldom changes against the others.
+# {prf:ref}`thm-mn-gibbs` promises a limit, but $\delta$ may be tiny.
 # The smallest case is two lamps that agree by a factor $e^J$: to change both, one of them must first disagree.
 #
 # :::{prf:proposition} How long two lamps stick
@@ -1334,8 +1351,8 @@ results_table(rows, percent=["junction tree, %", "Gibbs, %"])
 # 6. $1 + 2 \sum \lambda^t = \frac{1 + \lambda}{1 - \lambda}$. With $\lambda = \sinh^2 \!/ \cosh^2$ at $J / 2$ this is $\cosh^2 + \sinh^2 = \cosh J$.
 # :::
 #
-# $\tau$ sweeps are worth one independent draw: the variance of a mean over many sweeps $n$ is $\tau / n$ times that of one draw.
-# It grows as $\tfrac12 e^J$.
+# Over a large number $n$ of sweeps, the mean of the node has about $\tau / n$ times the variance of one draw: $\tau$ sweeps are worth one independent draw.
+# For large $J$ it grows as $\tfrac12 e^J$.
 
 
 # %%
@@ -1416,7 +1433,7 @@ def stuck(J):
 
 # %% [markdown]
 # Both samplers run on a ring with one strong wire, from exact draws.
-# With lamp $A$ as $\pm 1$, $n$ times the mean square of the chains' means over $n$ sweeps estimates the sweeps per draw.
+# With the state of lamp $A$ as $\pm 1$, $n$ times the mean square of the chains' means over $n$ sweeps estimates the sweeps per draw.
 # From the matrix it is $1 + 2 \sum_{t < n} (1 - \tfrac tn) \rho_t$, where $\rho_t$ is the correlation over $t$ sweeps.
 
 
@@ -1463,8 +1480,8 @@ right.set(yticks=(0, 1, 1.5, 2.5), yticklabels=["off", "on"] * 2)
 right.set(xlabel="sweep", title=f"lamp A, J = {Js[-2]}")
 show(
     figure,
-    "Left: sweeps that are worth one draw, exact (lines) and measured (dots, "
-    "two standard errors). At the top, all sweeps together are worth one. "
+    "Left: sweeps that are worth one draw, exact (lines) and measured "
+    "(marks, two standard errors). At 200, all sweeps are worth one draw. "
     "Right: a chain of each kind; above one lamp at a time, below in blocks.",
     alt="Left, an orange curve that rises by two orders of magnitude and a flat blue one. Right, an orange trace with long constant stretches above a blue one that alternates.",
     label="fig-mn-stick",
@@ -1515,8 +1532,8 @@ Explorable(
     [frame(t) for t in range(len(moments))],
     moments,
     "sweeps",
-    alt="Two bar charts of how many lamps are lit, with squares; at the left the squares reach the bars at once, at the right slowly.",
-    caption="How many lamps are lit (two are neighbours or across): exact law "
+    alt="Two bar charts of how many lamps are lit, with squares; at the left the squares reach the bars within a few sweeps, at the right slowly.",
+    caption="How many lamps are lit (if two, near or across): exact law "
     "(bars), and 2,000 Gibbs chains that began in the dark (squares). With "
     "strong wires the light side is found late.",
     start=3,
@@ -1537,7 +1554,10 @@ Explorable(
 # ```
 # Factorise the server network of {ref}`ch:bayes-nets` over the maximal cliques of its moral graph.
 # Which of its ten tables become one factor?
-# How many free parameters has the Markov network, and why more than the Bayesian one?
+#
+# Let node $v$ have $k_v$ states.
+# Show that the positive laws that factorise over a graph have $\sum_C \prod_{v \in C} (k_v - 1)$ free parameters, where $C$ runs over all non-empty cliques, maximal or not.
+# How many are they for the server, and why more than in the Bayesian network?
 # ```{exercise-end}
 # ```
 #
@@ -1546,7 +1566,6 @@ Explorable(
 # ```
 # The tables of a root and of its child share a clique.
 # Two maximal cliques absorb no table: marriages have closed them, and their factor is 1.
-# The moral graph states less than the DAG, so more laws have its Markov property, and they have more parameters; the third exercise counts them.
 
 # %%
 server = server_monitoring()
@@ -1566,8 +1585,36 @@ free = sum(
     for clique in nx.enumerate_all_cliques(H)
 )
 assert free > server.parameters
+assert sum(not row["absorbs the tables of"] for row in rows) == 2
 print(f"free: {free} as a Markov, {server.parameters} as a Bayesian network")
 results_table(rows)
+
+# %% [markdown]
+# The moral graph states less than the DAG, so more laws have its Markov property: these need more parameters.
+#
+# Now the count.
+# By {prf:ref}`thm-mn-hc` such a law is the product of its canonical potentials of cliques, and {eq}`eq-mn-canonical` computes them from the law.
+# If one node of $S$ is at its reference, the terms with and without it cancel: $\phi_S = 1$ there.
+# The other $\prod_{v \in S} (k_v - 1)$ values of each non-empty clique may be any positive numbers; $\phi_\varnothing$ makes the sum 1.
+# For the product of any such $\phi_S$ has them as its canonical potentials.
+# Indeed {eq}`eq-mn-canonical` is linear in $\log p$, so look at one $\log \phi_S$ alone.
+# In the potential of a set $U$ with a node outside of $S$, the terms with and without that node cancel; if $U \subset S$, all its terms have a node of $S$ at the reference, and are 0; if $U = S$, only $T = S$ is left.
+# The cell counts in another way: $\log p$ is a sum of one table for each maximal clique, and the rank of this linear map, less one for $Z$, is the number of free parameters.
+
+# %%
+for H in graphs:
+    sizes = {v: int(rng.integers(2, 5)) for v in names}
+    cells = np.indices([sizes[v] for v in names]).reshape(4, -1)
+    columns = [np.ones((cells.shape[1], 1))]
+    for C in maximal_cliques(H):
+        shape = [sizes[v] for v in C]
+        at = [cells[names.index(v)] for v in C]
+        columns.append(np.eye(np.prod(shape))[np.ravel_multi_index(at, shape)])
+    rank = np.linalg.matrix_rank(np.hstack(columns))
+    cliques_of = nx.enumerate_all_cliques(H)
+    free = [np.prod([sizes[v] - 1 for v in C]) for C in cliques_of]
+    assert rank - 1 == sum(free)
+print(f"the count is right for {len(graphs)} graphs")
 
 # %% [markdown]
 # ```{solution-end}
@@ -1603,44 +1650,6 @@ assert all(independent(copies, *s) for s in local_statements(two))
 assert not is_i_map(two, copies)
 print("pairwise, not local:", (P3 & ~L3).sum(), "cases on three nodes")
 print("local, not global:", (L & ~G).sum(), "cases on four nodes")
-
-# %% [markdown]
-# ```{solution-end}
-# ```
-#
-# ```{exercise-start} How many numbers are free?
-# :label: ex-mn-parameters
-# ```
-# Let node $v$ have $k_v$ states.
-# Show that positive laws that factorise over $H$ have $\sum_C \prod_{v \in C} (k_v - 1)$ free parameters, where $C$ runs over all non-empty cliques, maximal or not.
-# ```{exercise-end}
-# ```
-#
-# ```{solution-start} ex-mn-parameters
-# :class: dropdown
-# ```
-# By {prf:ref}`thm-mn-hc` such a law is the product of its canonical potentials of cliques, and {eq}`eq-mn-canonical` computes them from the law.
-# If one node of $S$ is at its reference, the terms with and without it cancel: $\phi_S = 1$ there.
-# The other $\prod_{v \in S} (k_v - 1)$ values of each non-empty clique may be any positive numbers; $\phi_\varnothing$ makes the sum 1.
-# For the product of any such $\phi_S$ has them as its canonical potentials.
-# Indeed {eq}`eq-mn-canonical` is linear in $\log p$, so look at one $\log \phi_S$ alone.
-# In the potential of a set $U$ with a node outside of $S$, the terms with and without that node cancel; if $U \subset S$, all its terms have a node of $S$ at the reference, and are 0; if $U = S$, only $T = S$ is left.
-# The cell counts the directions of the law otherwise, by a rank.
-
-# %%
-for H in graphs:
-    sizes = {v: int(rng.integers(2, 5)) for v in names}
-    cells = np.indices([sizes[v] for v in names]).reshape(4, -1)
-    columns = [np.ones((cells.shape[1], 1))]
-    for C in maximal_cliques(H):
-        shape = [sizes[v] for v in C]
-        at = [cells[names.index(v)] for v in C]
-        columns.append(np.eye(np.prod(shape))[np.ravel_multi_index(at, shape)])
-    rank = np.linalg.matrix_rank(np.hstack(columns))
-    cliques_of = nx.enumerate_all_cliques(H)
-    free = [np.prod([sizes[v] - 1 for v in C]) for C in cliques_of]
-    assert rank - 1 == sum(free)  # one direction only changes Z
-print(f"the count is right for {len(graphs)} graphs")
 
 # %% [markdown]
 # ```{solution-end}

@@ -48,7 +48,7 @@
 
 # %% tags=["parameters"]
 seed: int = 0
-draws: int = 100_000
+draws: int = 100_000  # stones, and pairs of integers; 20,000 or more
 
 # %% tags=["hide-input"]
 from itertools import combinations as subsets
@@ -125,7 +125,7 @@ show(
     "The curve takes depths to heard times. Each shade is a fifth of the "
     "probability on either axis: where the curve is steep, its strip of time "
     "is wide and the density of the time is low.",
-    alt="A rising curve of heard time against depth; a flat density of depth below; a density of time at the left that grows with time.",
+    alt="A rising curve; a flat density below, a rising density at the left.",
     label="fig-probability-areas",
 )
 
@@ -422,7 +422,7 @@ show(
     "Simulated stones (bars, dots with two standard errors) and the densities "
     "of the proposition (orange lines). Dashed: the formula of the fall time "
     "in place of that of the heard time; it is too high everywhere.",
-    alt="Three histograms with curves on their tops: flat for depth, rising straight lines for fall time, rising and slightly bent for heard time.",
+    alt="Three histograms with curves on their tops: flat, rising, bent.",
     label="fig-probability-well",
 )
 
@@ -655,7 +655,7 @@ show(
     "standard errors. Right: the mean so far, in three simulations each. For "
     "s = 4 it settles at the theorem's mean (dashed); for s = 2.5, where the "
     "mean is infinite, it still jumps after thousands of pairs.",
-    alt="Left, two falling curves on double logarithmic axes with dots on them. Right, blue lines that meet at a dashed line and orange lines that climb in jumps.",
+    alt="Left, two falling curves with dots; right, level and jumping lines.",
     label="fig-probability-zeta",
 )
 
@@ -928,7 +928,7 @@ show(
     "Left: the coin with two copies, p(x, y, w). Right: spoilt copies. For "
     "small ε the premise is almost true, and the conclusion is wrong by "
     "almost log 2 = 0.69 nats.",
-    alt="Two small tables with one half on the diagonal corner each; a curve near 0.69 that falls late and a curve near 0 that has a low hump.",
+    alt="Two tables, a half in each; one curve falls late, one stays low.",
     label="fig-probability-copies",
 )
 
@@ -1051,7 +1051,8 @@ show(
     figure,
     "Three tables, a slice for each value of Z, and the independencies that "
     "hold in each. Only in A do the determinants of both slices vanish.",
-    alt="Three pairs of two by two tables of integers with their determinants, titled by the independencies that hold.",
+    alt="Three pairs of two by two tables of integers with their "
+    "determinants, titled by the independencies that hold.",
     label="fig-probability-tables",
 )
 
@@ -1250,7 +1251,8 @@ show(
     figure,
     "Free parameters of a law of bits, when the parents of a bit are all bits "
     "before it, the three or the one just before it, or none.",
-    alt="Four curves over the number of bits on a logarithmic axis: one rises in a straight line beyond the dotted memory limit, three flatten near one another.",
+    alt="Four curves over the number of bits, logarithmic: one rises straight "
+    "beyond the dotted memory limit, three flatten near one another.",
     label="fig-probability-parameters",
 )
 
