@@ -10,7 +10,7 @@ from toys import denoiser, denoising, mlp
 from companion.data import load, unit
 from companion.data.worlds import eight_gaussians
 from companion.experiments import autoencoder, classifier, vae
-from companion.maths import cosine, log_mean_exp
+from companion.maths import cosine, log_mean_exp, nearest
 from companion.metrics import (
     Frechet,
     accuracy,
@@ -114,3 +114,9 @@ def test_bad_input_is_one_line_with_the_value(call, sentence, monkeypatch, tmp_p
     assert sentence in str(caught.value)
     assert "\n" not in str(caught.value) and len(str(caught.value)) < 200
     assert not list(tmp_path.iterdir())
+
+
+def test_a_long_list_of_known_names_is_cut() -> None:
+    tail = nearest("node 99x", [f"node {i}" for i in range(1000)])
+    assert "did you mean 'node 99'" in tail and tail.endswith("and 960 more)")
+    assert len(tail) < 500

@@ -19,7 +19,7 @@
 # This chapter builds the bound out of the failures that made it necessary, on models so small that the truth is known, and measures what is lost.
 #
 # :::{admonition} You will learn to
-# - say why the likelihood of a latent variable model cannot be summed or averaged out, with exact rates;
+# - say why the likelihood of a latent variable model cannot be summed or averaged out, with exact costs;
 # - derive the evidence lower bound (ELBO) by three routes, and its gap;
 # - differentiate a mean with respect to the law it is taken under, and say when that is quieter than the score;
 # - split what is lost into a part of the family and a part of the network;
@@ -98,7 +98,7 @@ def grid(K, n=101, reach=5.0):
 # %% [markdown]
 # To fit a model to data by maximum likelihood we need $p(x) = \int p(z)\, p(x \mid z)\, dz$ for every $x$, again after every step.
 # On a grid of 101 values for each joint the integral is a sum, and for smooth integrands a very accurate one.
-# We time it for one to three joints; below that, the time that the last measured rate predicts.
+# We time it for one to three joints; below that, the time that the last measured speed predicts.
 
 # %%
 rows, x = [], torch.tensor([0.6, 0.3])
@@ -109,10 +109,10 @@ for K in (1, 2, 3):
     seconds = time.perf_counter() - begun
     row = {"joints": str(K), "terms": f"{len(z):.3g}", "log p(x)": value}
     rows.append(row | {"seconds": f"{seconds:.2g}"})
-    rate = len(z) / seconds
+    speed = len(z) / seconds
 for K in (5, 10, 30):
     row = {"joints": f"{K} (not run)", "terms": f"{101.0**K:.2g}"}
-    rows.append(row | {"seconds": f"{101.0**K / rate:.1g}"})
+    rows.append(row | {"seconds": f"{101.0**K / speed:.1g}"})
 results_table(rows)
 
 # %% [markdown]
@@ -185,7 +185,7 @@ check("thm-elbo-naive").equal(
 )
 
 # %% [markdown]
-# For $K > D$ the formula holds with $D$ factors: by line 2, the other codes do not move $x$.
+# For $K > D$ the formula holds with $D$ factors: after the rotation of line 2, the other codes do not move $x$.
 # So what counts is not how many codes there are, but how many directions among them $x$ informs about, at most $D$, and how sharply.
 # The hand has only two coordinates.
 # Therefore draws from the prior still answer for it where the grid no longer can:
@@ -866,9 +866,9 @@ encoder = torch.nn.Sequential(
     torch.nn.SiLU(),
     torch.nn.Linear(64, 4),
 )
-optimiser = torch.optim.Adam(encoder.parameters(), lr=5e-3, fused=True)
-schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, 1200)
-for _ in range(1200):
+optimiser = torch.optim.Adam(encoder.parameters(), lr=1e-2, fused=True)
+schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, 900)
+for _ in range(900):
     x = pose(256)
     mean, log_std = encoder(x).chunk(2, -1)
     loss = -bound(x, mean, log_std, torch.randn(256, 2)).mean()
@@ -1216,7 +1216,7 @@ show(
 # %%
 lost = {name: (evidence - found).mean(1) for name, found in curves.items()}
 better = (lost["defended"] < lost["network"]).tolist()
-ahead = [str(S) for S, won in zip(sizes, better, strict=True) if won]
+ahead = [f"{S:,}" for S, won in zip(sizes, better, strict=True) if won]
 Markdown(
     f"With one draw the network loses {lost['network'][0]:.2f} nats, with "
     f"{sizes[-1]:,} draws {lost['network'][-1]:.2f}. The prior comes from "
@@ -1231,7 +1231,7 @@ Markdown(
 # Its weights $p(x \mid z)$ lie between two positive constants, because the hand never leaves its reach, so {prf:ref}`thm-elbo-rate` holds.
 # A Gaussian that describes one elbow hardly ever draws the other one, and then with an enormous weight; the limit of {prf:ref}`thm-elbo-iwae` is still $\log p(x)$, but far away.
 # The mixture is the worse bound at $S = 1$, where every tenth draw is wasted, and the better one from a few draws on; {ref}`a later section <sec-elbo-narrow>` comes back to it.
-# That the prior catches up so soon is a matter of the two coordinates that are seen: with thirty informative dimensions it would need the draws of the {ref}`first figure <fig-elbo-chain>`.
+# That the prior catches up so soon is a matter of the two coordinates that are seen: with thirty informative dimensions it would need the draws of the first figure.
 #
 # (sec-elbo-signal)=
 # ## A tighter bound can leave the encoder without a signal
@@ -1811,8 +1811,8 @@ steps = [
 Markdown(
     "It loses exactly a divergence, from its encoder to the posterior. For "
     f"the hand of the arm that was {steps[2]:.2f} nats on average, and "
-    f"{gaps['network'].max():.0f} at worst. Of the average, "
-    f"{steps[0]:.2f} because the posterior is not a Gaussian, "
+    f"{gaps['network'].max():.0f} at worst. On average "
+    f"{steps[0]:.2f} were lost because the posterior is not a Gaussian, "
     f"{steps[1] - steps[0]:.2f} because the coordinates of $q$ are "
     f"independent, and {steps[2] - steps[1]:.2f} because one network "
     f"answered for all observations. With {sizes[-1]:,} draws, a tenth of "

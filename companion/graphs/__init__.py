@@ -2,6 +2,7 @@
 
 from companion.graphs.bayes_net import BayesNet
 from companion.graphs.bif import read_bif, write_bif
+from companion.graphs.black_box import black_box_ascent
 from companion.graphs.independence import (
     Reachability,
     active_trail,
@@ -14,6 +15,7 @@ from companion.graphs.independence import (
     v_structures,
 )
 from companion.graphs.information import entropy, independencies, independent, mutual_information
+from companion.graphs.ising import IsingMeanField
 from companion.graphs.junction_tree import JunctionTree
 from companion.graphs.markov_net import (
     MarkovNet,
@@ -21,6 +23,8 @@ from companion.graphs.markov_net import (
     clique_factors,
     maximal_cliques,
 )
+from companion.graphs.mean_field import MeanField, coordinate_ascent
+from companion.graphs.mixtures import MixtureEM, MixtureMeanField
 from companion.graphs.networks import medical_diagnosis, server_monitoring
 from companion.graphs.statements import Statement, statements
 from companion.graphs.table import Evidence, States, Table
@@ -40,8 +44,12 @@ from companion.graphs.undirected import (
 __all__ = [
     "BayesNet",
     "Evidence",
+    "IsingMeanField",
     "JunctionTree",
     "MarkovNet",
+    "MeanField",
+    "MixtureEM",
+    "MixtureMeanField",
     "Reachability",
     "Statement",
     "States",
@@ -49,8 +57,10 @@ __all__ = [
     "active_trail",
     "all_dags",
     "all_graphs",
+    "black_box_ascent",
     "canonical_potentials",
     "clique_factors",
+    "coordinate_ascent",
     "d_separated",
     "d_separations",
     "entropy",
