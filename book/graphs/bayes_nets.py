@@ -194,26 +194,30 @@ def parents(dag, v):
     return dag.pred[v]
 
 
-def answers(laws, dags):
-    """Tables (graphs, laws): product, Markov, and two false versions."""
-    rules = {
-        "local": (not_below, parents),
-        "independent without knowing the parents": (not_below, lambda *_: ()),
-        "independent of descendants too": (lambda dag, v: set(dag), parents),
-    }
-    fits = torch.stack([factorises(laws, dag) for dag in dags])
-    agree = {
-        name: (fits == torch.stack([markov(laws, d, *rule) for d in dags]))
-        for name, rule in rules.items()
-    }
-    return fits, agree
+def everything(dag, v):
+    return set(dag)
+
+
+def nothing(dag, v):
+    return ()
+
+
+def against(laws, dags, fits, others, given):
+    """For graphs and laws, whether fits is the Markov property."""
+    found = torch.stack([markov(laws, dag, others, given) for dag in dags])
+    return (found == fits).flatten()
 
 
 # %%
-fits, agree = answers(laws, dags)
+wrong = {
+    "independent without knowing the parents": (not_below, nothing),
+    "independent of descendants too": (everything, parents),
+}
+fits = torch.stack([factorises(laws, dag) for dag in dags])  # (graphs, laws)
+both = laws, dags, fits
 check("thm-bn-factorisation").holds(
-    agree.pop("local").flatten(),
-    wrong={name: table.flatten() for name, table in agree.items()},
+    against(*both, not_below, parents),
+    wrong={name: against(*both, *rule) for name, rule in wrong.items()},
     how="random instances",
 )
 
@@ -221,16 +225,17 @@ check("thm-bn-factorisation").holds(
 Markdown(f"{int(fits.sum()):,} of the {fits.numel():,} pairs factorise.")
 
 # %% [markdown]
-# None of these laws has a zero, and zeros were the delicate part of the proof.
+# None of these laws has a zero, and zeros were the delicate part of the proof (step 9).
 # So a second check takes three bits, all 25 graphs, and all laws whose eight probabilities are proportional to numbers in $\{0, 1, 2\}$.
 
 # %%
 small = list(all_dags("ABC"))
 digits = torch.tensor(list(product((0.0, 1.0, 2.0), repeat=8)))[1:]
-_, agree = answers(digits.double().view(-1, 2, 2, 2), small)
+counts = digits.double().view(-1, 2, 2, 2)
+both = counts, small, torch.stack([factorises(counts, g) for g in small])
 check("thm-bn-factorisation").holds(
-    agree.pop("local").flatten(),
-    wrong={name: table.flatten() for name, table in agree.items()},
+    against(*both, not_below, parents),
+    wrong={name: against(*both, *rule) for name, rule in wrong.items()},
     how="exhaustive",
 )
 
@@ -350,13 +355,13 @@ check("prop-bn-covered").holds(
 # :::
 #
 # The program follows the proof: `plan` lists the products and sums, one for each variable, and `run` does each of them with one `einsum`.
-# (No `einsum` takes too many tables at once, so longer products are cut; `scaled` divides by a number where the result is too small or too large for the machine, and keeps its logarithm.)
+# (The rest is care: a product of very many tables is cut into several; `letters` gives each variable a letter for `einsum`; and where a result could become too small for the machine, it is divided by its largest entry, whose logarithm is kept.)
 
 # %%
 show_source(ve.plan, ve.run)
 
 # %% [markdown]
-# In 60 random networks of four nodes with three states we ask for the last node and eliminate the others in each of the six orders.
+# In 60 random networks of four nodes with three states we ask for $D$ and eliminate the others in each of the six orders.
 # The other side multiplies all tables and adds up.
 
 
@@ -405,7 +410,7 @@ grid = nx.DiGraph(nx.grid_2d_graph(5, 5).edges)  # edges lead right and down
 
 
 def cells(net, order=None):
-    """Cells of the largest table that an order forms; the greedy one."""
+    """Cells of the largest product that an order forms, if not the greedy."""
     scopes = [table.names for table in net.tables.values()]
     shapes = [tuple(table.values.shape) for table in net.tables.values()]
     sizes = {v: len(states) for v, states in net.states.items()}
@@ -471,7 +476,8 @@ def belief_figure(beliefs, stories, targets):
     axes.imshow(shades, cmap="Blues", vmin=0, vmax=1.35, aspect="auto")
     for (i, j), value in np.ndenumerate(beliefs):
         text = "seen" if np.isnan(value) else f"{value:.3f}"
-        axes.text(j, i, text, ha="center", va="center", fontsize=10)
+        centred = {"ha": "center", "va": "center", "color": "#111111"}
+        axes.text(j, i, text, fontsize=10, **centred)
     axes.set_xticks(range(len(targets)), targets, rotation=25, ha="left")
     axes.set_yticks(range(len(stories)), stories)
     axes.xaxis.tick_top()
@@ -867,10 +873,8 @@ show(
 done, adjusted, seen, even = [], [], [], []
 for dag, net in zip(dags, nets, strict=True):
     up, joint = list(dag.pred["B"]), net.joint()
-    acted, observed = (
-        net.intervene({"B": "1"}).joint(),
-        joint.given({"B": "1"}),
-    )
+    acted = net.intervene({"B": "1"}).joint()
+    observed = joint.given({"B": "1"})
     for y in sorted(set("ACD") - set(up)):
         done.append(acted.prob({y: "1"}))
         given = joint.conditional(y, ["B", *up]).values[1, ..., 1]
@@ -978,13 +982,13 @@ results_table(rows)
 # %%
 rows = []
 for dose in ({"antibiotic": "no"}, {"antibiotic": "yes"}):
-    seen, done = medical.posterior, medical.intervene(dose).posterior
+    see, do = medical.posterior, medical.intervene(dose).posterior
     rows.append(
         {
             **dose,
-            "pneumonia, if we see it": seen("pneumonia", dose)["yes"],
-            "recovered, if we see it": seen("recovered", dose)["yes"],
-            "recovered, if we do it": done("recovered")["yes"],
+            "pneumonia, if we see it": see("pneumonia", dose)["yes"],
+            "recovered, if we see it": see("recovered", dose)["yes"],
+            "recovered, if we do it": do("recovered")["yes"],
         }
     )
 results_table(rows)
@@ -1057,10 +1061,10 @@ for k in rng.integers(len(dags), size=100):
     above, below = np.transpose(
         [above_below(end, query, evidence) for end in ends]
     )
-    answers = [net.posterior(q, evidence)["2"] for net in nets_between]
-    posterior.append(answers)
+    exact = [net.posterior(q, evidence)["2"] for net in nets_between]
+    posterior.append(exact)
     predicted.append(line(above, middle) / line(below, middle))
-    straight.append(np.linspace(answers[0], answers[-1], len(middle)))
+    straight.append(np.linspace(exact[0], exact[-1], len(middle)))
     fixed.append(line(above, middle) / below.mean())
 
 # %%
@@ -1078,7 +1082,8 @@ check("thm-bn-sensitivity").equal(
 
 # %%
 shadowed, ill = {"cough": "yes", "shadow": "yes"}, {"pneumonia": "yes"}
-extremes = [with_entry(medical, "shadow", (0,), t) for t in (0, 1)]
+healthy = (0,)  # the row of no pneumonia
+extremes = [with_entry(medical, "shadow", healthy, t) for t in (0, 1)]
 above, below = np.transpose(
     [above_below(net, ill, shadowed) for net in extremes]
 )
@@ -1092,7 +1097,7 @@ def sensitivity_frame(theta):
     figure = figures.blank(3.0)
     axes = figure.subplots()
     axes.plot(thetas, curve, color=figures.style.PALETTE[0])
-    net = with_entry(medical, "shadow", (0,), theta)
+    net = with_entry(medical, "shadow", healthy, theta)
     value = net.posterior("pneumonia", shadowed)["yes"]
     axes.plot(
         [theta], [value], "o", color=figures.style.PALETTE[1], markersize=9
@@ -1181,7 +1186,7 @@ for (j, n), k in product(enumerate(counts), range(repeats)):
 
 # %% tags=["hide-input"]
 lines = {
-    f"{prior:g} pseudo-counts": (
+    f"α = {prior:g}": (
         counts,
         excess[i].mean(-1),
         excess[i].std(-1, ddof=1) / repeats**0.5,
@@ -1198,8 +1203,8 @@ show(
         scales=("log", "log"),
     ),
     f"Mean over {repeats} data sets, with its standard error. One "
-    "pseudo-count in each cell is better than a thousandth of one, and than "
-    "ten, most clearly for few patients.",
+    "pseudo-count in each cell (α = 1) is better than a thousandth of one, "
+    "and than ten, most clearly for few patients.",
     alt="Falling curves of KL divergence against the number of patients.",
     label="fig-bn-learning",
 )
@@ -1212,7 +1217,7 @@ Markdown(
     + "; ".join(
         f"{excess[i, at].mean():.3f} ± "
         f"{excess[i, at].std(ddof=1) / repeats**0.5:.3f} nats with "
-        f"{prior:g} pseudo-counts"
+        f"α = {prior:g}"
         for i, prior in enumerate(priors)
     )
     + f". By the same theory a table of the whole law, {whole_law:,} free "
@@ -1231,7 +1236,7 @@ Markdown(
 # Imagine a ball that rolls from $X$ along the arrows, in either direction, and bounces by the rules of active trails.
 # Where it may go next depends only on the node and on whether it came from above (from a parent) or from below (from a child), so each node is met at most twice, and the time is at most proportional to the number of nodes and arrows {cite:p}`shachter1998bayes`.
 # The ball may come back to a node, so it follows walks and not trails; by steps 6 to 9 of {prf:ref}`lem-bn-moral` that makes no difference.
-# In the program `i` is node $i$ met from below and `~i` the same node met from above, and `opens` marks $\mathrm{An}(Z)$, the colliders that let the ball through.
+# In the list `todo` of the program, a node's number `k` means that it is met from below, and `~k` that it is met from above; `opens` marks $\mathrm{An}(Z)$, the colliders that let the ball through.
 
 # %%
 show_source(Reachability._roll)
@@ -1240,7 +1245,7 @@ show_source(Reachability._roll)
 # Posteriors are quick as well, and those of the package agree in its tests with those of two other libraries, on ALARM, a network of 37 nodes for the surveillance of patients {cite:p}`beinlich1989alarm`.
 # The table shows the time for one answer that `make bench` measured, all in one process on one machine, medians over turns in which the two libraries alternate.
 # A ratio above 1 means that ours is quicker.
-# A network keeps the plan of a query for the next evidence on the same nodes; one row measures it without.
+# A network keeps the plan of a query for the next evidence on the same nodes; the rows "without kept plans" measure it without.
 # pyAgrum is asked in two ways: for all nodes at once, or for one node after the other.
 
 # %% tags=["hide-input"]
@@ -1530,7 +1535,9 @@ print(
     "graphs share the best score, for example",
     ", ".join(f"{a} → {b}" for a, b in best[0].edges),
 )
-assert all(graphs.markov_equivalent(best[0], dag) for dag in best)
+for score, dag in scores:  # the best are one class, the whole class
+    close = score > scores[0][0] - 0.01
+    assert graphs.markov_equivalent(best[0], dag) == close
 
 # %% [markdown]
 # ```{solution-end}
@@ -1552,7 +1559,7 @@ Markdown(
 # And look at the pages as well.
 # If they are slow, be calmer.
 # If they are not, the traffic explains nothing, the alarm rings for something else, and you should run.
-# Ten small tables knew all this, and each conclusion was a sum of their products.
+# Ten small tables knew all this, and each conclusion was a quotient of sums of their products.
 #
 # ## References
 #

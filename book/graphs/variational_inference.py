@@ -42,7 +42,7 @@
 
 # %% tags=["parameters"]
 seed: int = 0
-draws: int = 20_000  # for two measurements; no check rests on draws
+draws: int = 20_000  # for what is measured; no check rests on draws
 
 # %% tags=["hide-input"]
 import itertools
@@ -1119,7 +1119,7 @@ def mean_fields(beta):
     return *bounds, sites.means[0, 0].item(), abs(2 * up_prob - 1)
 
 
-# %%
+# %% tags=["hide-input"]
 betas = np.linspace(0.1, 0.6, 13)
 log_z, exact = columns([exact_grid(beta) for beta in betas])
 *bounds, of_sites, of_columns = columns([mean_fields(b) for b in betas])
@@ -1520,7 +1520,7 @@ results_table(rows)
 # {prf:ref}`thm-variational-gap` holds for every $q$; the code compares both sides.
 # The local sums have as many terms as the tables have entries once the evidence is filled in.
 # By {prf:ref}`thm-variational-forward` this $q$ is the optimum of the forward KL; every single marginal is right, so it is not over-confident about any node.
-# But it is a product, so its gap cannot be below that of the best product, and here it is above that of every product in this chapter: reverse KL pays for the combinations that this $q$ allows and the posterior hardly does.
+# But it is a product, so its gap cannot be below that of the best product, and here it is far above that of mean field: reverse KL pays for the combinations that this $q$ allows and the posterior hardly does.
 
 # %%
 free = [node for node in net.nodes if node not in patient]
@@ -1735,7 +1735,7 @@ assert 0 < evidence - bound < 0.5
 print(f"log p {evidence:.3f}, bound {bound:.3f}, gap {evidence - bound:.3f}")
 
 # %%
-noise = torch.randn(100_000, 2, generator=rng, dtype=torch.float64)
+noise = torch.randn(draws, 2, generator=rng, dtype=torch.float64)
 here = path.mean[-1], path.log_std[-1], noise
 s = black_box.score(path.log_std[-1], noise)
 f = log_posterior(here[0] + here[1].exp() * noise)[:, None, None]
@@ -1754,7 +1754,7 @@ print("variance, score / reparameterised:", ratio.numpy().round(1).tolist())
 # ```
 # We joined pneumonia and bronchitis because we knew that they explain each other away.
 # Find a rule that chooses a block without the exact posterior.
-# This question is open: no rule is known to be best.
+# This question is open: we know of no rule that is always best.
 # ```{exercise-end}
 # ```
 #

@@ -3,7 +3,8 @@
 q is a normal law with independent coordinates, z = mean + exp(log_std) * noise. Both estimators
 take the draws as `noise` (S, D), and give one gradient of E_q f(z) with respect to
 (mean, log_std) for each draw, (S, 2, D): what they average to is the same, how they scatter is
-not. Only values of f are needed for the one, and its derivative for the other.
+not. Only values of f are needed for the one, and its derivative for the other. They raise
+`ValueError` for shapes that do not fit, and where f is not one finite number for each draw.
 """
 
 from __future__ import annotations

@@ -59,7 +59,8 @@ class MeanField:
     `tables` are those of a Bayesian network (then the bound is one on log p(evidence)), or the
     factors of a Markov network (then it is one on log Z). Each unobserved variable has a factor
     of its own, except that the variables of one of the `blocks` share one. The factors begin
-    uniform, or random if a `generator` is given.
+    uniform, or random if a `generator` is given. `factors` are the tables q_j, and `owner` maps
+    a variable to the j of its factor.
 
     Raises `ValueError` for names that the tables do not have or blocks that overlap.
     """
