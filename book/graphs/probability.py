@@ -149,7 +149,7 @@ show(
 # 1. $g'$ is continuous and never 0, so by the intermediate value theorem it has one sign in all of $I$: $g$ rises everywhere or falls everywhere.
 # 2. The inverse of such a function has the continuous derivative $h'(y) = 1 / g'(h(y))$, of the same sign.
 # 3. Let $g$ rise. Then $g(X) \le y$ exactly if $X \le h(y)$, so $P(Y \le y) = \int_{i_0}^{h(y)} f_X(x)\, dx$.
-# 4. Substitute $x = h(v)$, $dx = h'(v)\, dv$, on each piece where $f_X$ is continuous (an end where $f_X$ or the piece is unbounded is a limit): $x$ goes from $i_0$ to $h(y)$ as $v$ goes from $j_0$ to $y$. So $P(Y \le y) = \int_{j_0}^{y} f_X(h(v))\, h'(v)\, dv$, and $h' = |h'|$.
+# 4. Substitute $x = h(v)$, $dx = h'(v)\, dv$, on each piece where $f_X$ is continuous (where $f_X$ is unbounded at an end, or the piece infinitely long, this is a limit): $x$ goes from $i_0$ to $h(y)$ as $v$ goes from $j_0$ to $y$. So $P(Y \le y) = \int_{j_0}^{y} f_X(h(v))\, h'(v)\, dv$, and $h' = |h'|$.
 # 5. Let $g$ fall. Then $g(X) \le y$ exactly if $X \ge h(y)$, so $P(Y \le y) = \int_{h(y)}^{i_1} f_X(x)\, dx$.
 # 6. The same substitution now runs backwards: as $x$ goes from $h(y)$ up to $i_1$, $v$ goes from $y$ down to $j_0$. So $P(Y \le y) = \int_{y}^{j_0} f_X(h(v))\, h'(v)\, dv$, which is $\int_{j_0}^{y} f_X(h(v))\, (-h'(v))\, dv$.
 # 7. Here $h' < 0$, so $-h' = |h'|$, and both cases end in the same formula.
@@ -568,7 +568,7 @@ check("thm-probability-zeta", kind="quadrature").holds(
 # %% [markdown]
 # The sum that is claimed to be infinite cannot be enclosed, but its growth can be bounded.
 # At $s = 2$, step 4 and an integral give $\sum_{i + j \le N} (i + j)^{-2} \ge \tfrac12 \sum_{n = 2}^N \tfrac1n \ge \tfrac12 \log \frac{N + 1}{2}$, which grows without limit.
-# The check takes every $N$ up to 1,000; whoever believes that the sum is infinite for larger $s$ too, because its mean is, finds the same bound broken at $s = 2.5$ and $s = 3$.
+# The check takes every $N$ up to 1,000; at $s = 2.5$ and $s = 3$, where the sum is finite and only the mean is infinite, the same bound fails.
 
 # %%
 upto = np.arange(2, N + 1)
