@@ -26,7 +26,7 @@
 # - answer any query exactly by variable elimination, and predict what it costs;
 # - tell seeing from doing, and say how far an answer depends on a number in a table.
 #
-# You need: conditional probability and independence, as in {ref}`ch:probability`.
+# You need: conditional probability and independence, as in {ref}`the chapter on probability <ch:probability>`.
 # :::
 #
 # | symbol | meaning | code |
@@ -250,7 +250,7 @@ check("thm-bn-factorisation").holds(
 # d(G) = \sum_{v \in V} (k_v - 1) \prod_{u \in \mathrm{pa}(v)} k_u
 # $$ (eq-bn-parameters)
 #
-# free parameters ({ref}`ch:probability` proves that none of them is superfluous).
+# free parameters ({ref}`the chapter on probability <ch:probability>` proves that none of them is superfluous).
 # Turning an arrow around can change that number, and the set of laws that factorise.
 # One kind of arrow changes neither: an arrow $x \to y$ is called *covered* if the parents of $y$ are exactly the parents of $x$, and $x$ itself.
 #
@@ -1298,7 +1298,7 @@ show(
 # ## Limits
 #
 # The arrows of a network are an assumption, and no test of this chapter can tell an arrow that is a cause from one that only fits: by {prf:ref}`thm-bn-equivalence` observed data alone cannot, where a class has more than one graph.
-# Exact answers need tables over the variables that an elimination brings together, and in a dense graph of a few dozen nodes these no longer fit into any memory; then one samples, or bounds, as in {ref}`ch:variational-inference`.
+# Exact answers need tables over the variables that an elimination brings together, and in a dense graph of a few dozen nodes these no longer fit into any memory; then one samples, or bounds, as in {ref}`the chapter on variational inference <ch:variational-inference>`.
 # And the numbers of both networks are invented; only their logic is real.
 #
 # ## Exercises

@@ -25,7 +25,7 @@
 # - turn a product of factors into a tree of marginals;
 # - sample by asking only neighbours, measure when that gets stuck, and cure it.
 #
-# You need: independence and its rules ({ref}`ch:probability`), d-separation ({ref}`ch:bayes-nets`).
+# You need: independence and its rules ({ref}`the chapter on probability <ch:probability>`), d-separation ({ref}`the chapter on Bayesian networks <ch:bayes-nets>`).
 # :::
 #
 # | symbol | meaning | code |
@@ -1529,7 +1529,7 @@ Explorable(
 # ```{exercise-start} The server without arrows
 # :label: ex-mn-networks
 # ```
-# Factorise the server network of {ref}`ch:bayes-nets` over the maximal cliques of its moral graph.
+# Factorise the server network of {ref}`the chapter on Bayesian networks <ch:bayes-nets>` over the maximal cliques of its moral graph.
 # Which of its ten tables become one factor?
 #
 # Let node $v$ have $k_v$ states.

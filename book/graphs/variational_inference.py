@@ -389,7 +389,7 @@ check("thm-variational-bayes-net").equal(
 # (sec-variational-medical)=
 # ## On the medical network the bound rises, and stops short
 #
-# The patient of the beginning, in the medical network of the chapter "{ref}`ch:bayes-nets`": three of the twelve nodes are observed, so $q$ has nine factors.
+# The patient of the beginning, in the medical network of {ref}`the chapter on Bayesian networks <ch:bayes-nets>`: three of the twelve nodes are observed, so $q$ has nine factors.
 # The bound is computed after every single update, and the cell asserts that it never falls.
 
 # %%
