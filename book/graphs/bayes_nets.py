@@ -1243,6 +1243,7 @@ show_source(Reachability._roll)
 
 # %% [markdown]
 # Posteriors are quick as well, and those of the package agree in its tests with those of two other libraries, on ALARM, a network of 37 nodes for the surveillance of patients {cite:p}`beinlich1989alarm`.
+# Such networks are exchanged as BIF files: `read_bif("alarm.bif")` loads one, and `write_bif` writes yours.
 # The table shows the time for one answer that `make bench` measured, all in one process on one machine, medians over turns in which the two libraries alternate.
 # A ratio above 1 means that ours is quicker.
 # A network keeps the plan of a query for the next evidence on the same nodes; the rows "without kept plans" measure it without.
