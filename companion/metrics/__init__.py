@@ -1,7 +1,20 @@
 """Tensors -> numbers with their standard errors."""
 
+from companion.metrics.aggregate import (
+    Decomposition,
+    kl_decomposition,
+    mutual_information_gap_of_posteriors,
+)
 from companion.metrics.classification import accuracy, fgsm, robust_accuracy
 from companion.metrics.codes import active_units, linear_probe
+from companion.metrics.disentanglement import (
+    ImportanceScores,
+    InformationGap,
+    SeparatedPredictability,
+    importance_scores,
+    mutual_information_gap,
+    separated_predictability,
+)
 from companion.metrics.estimate import Estimate, mean_of
 from companion.metrics.frechet import Frechet, frechet_distance
 from companion.metrics.inception import inception_distance
@@ -9,7 +22,10 @@ from companion.metrics.likelihood import elbo_terms, importance_weighted_nll
 from companion.metrics.spectrum import radial_spectrum
 
 __all__ = [
-    "Estimate", "Frechet", "accuracy", "active_units", "elbo_terms", "fgsm", "frechet_distance",
-    "importance_weighted_nll", "inception_distance", "linear_probe", "mean_of", "radial_spectrum",
-    "robust_accuracy",
+    "Decomposition", "Estimate", "Frechet", "ImportanceScores", "InformationGap",
+    "SeparatedPredictability", "accuracy", "active_units", "elbo_terms", "fgsm",
+    "frechet_distance", "importance_scores", "importance_weighted_nll", "inception_distance",
+    "kl_decomposition", "linear_probe", "mean_of", "mutual_information_gap",
+    "mutual_information_gap_of_posteriors", "radial_spectrum", "robust_accuracy",
+    "separated_predictability",
 ]  # fmt: skip

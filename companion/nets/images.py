@@ -54,3 +54,30 @@ def image_decoder(
         kernel = 4 - here % 2
         layers += [nn.ConvTranspose2d(before, after, kernel, stride=2, padding=1), activation()]
     return nn.Sequential(*layers[:-1])
+
+
+def sprite_encoder(outputs: int) -> nn.Sequential:
+    """Encode 64 x 64 black-and-white images: (B, 1, 64, 64) -> (B, outputs).
+
+    The network of Burgess et al. 2018, appendix A.1 (convolutions of 32 channels, two layers of
+    256 units), except that its two outermost convolutions are one that takes pixels 4 x 4 at a
+    time: as many parameters, a third of the time.
+    """
+    return nn.Sequential(
+        nn.PixelUnshuffle(4), nn.Conv2d(16, 32, 3, padding=1), nn.ReLU(),  # (B, 32, 16, 16)
+        nn.Conv2d(32, 32, 4, stride=2, padding=1), nn.ReLU(),  # (B, 32, 8, 8)
+        nn.Conv2d(32, 32, 4, stride=2, padding=1), nn.ReLU(),  # (B, 32, 4, 4)
+        nn.Flatten(), nn.Linear(512, 256), nn.ReLU(), nn.Linear(256, 256), nn.ReLU(),
+        nn.Linear(256, outputs),
+    )  # fmt: skip
+
+
+def sprite_decoder(inputs: int) -> nn.Sequential:
+    """Mirror of `sprite_encoder`: (B, inputs) -> one logit per pixel, (B, 1, 64, 64)."""
+    return nn.Sequential(
+        nn.Linear(inputs, 256), nn.ReLU(), nn.Linear(256, 256), nn.ReLU(),
+        nn.Linear(256, 512), nn.ReLU(), nn.Unflatten(1, (32, 4, 4)),
+        nn.ConvTranspose2d(32, 32, 4, stride=2, padding=1), nn.ReLU(),  # (B, 32, 8, 8)
+        nn.ConvTranspose2d(32, 32, 4, stride=2, padding=1), nn.ReLU(),  # (B, 32, 16, 16)
+        nn.Conv2d(32, 16, 3, padding=1), nn.PixelShuffle(4),
+    )  # fmt: skip
