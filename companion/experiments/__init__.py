@@ -1,5 +1,6 @@
 """Experiments: plain values -> Recipe. The only place where data, model and objective meet."""
 
+from companion.experiments.faces import face_reader, face_vae, two_layer_face_vae
 from companion.experiments.images import autoencoder, classifier, extractor, vae
 from companion.experiments.sprites import beta_tcvae, beta_vae
 
@@ -8,11 +9,6 @@ EXPERIMENTS = {
 }
 
 __all__ = [
-    "EXPERIMENTS",
-    "autoencoder",
-    "beta_tcvae",
-    "beta_vae",
-    "classifier",
-    "extractor",
-    "vae",
-]
+    "EXPERIMENTS", "autoencoder", "beta_tcvae", "beta_vae", "classifier", "extractor",
+    "face_reader", "face_vae", "two_layer_face_vae", "vae",
+]  # fmt: skip

@@ -19,6 +19,7 @@ from companion.metrics.estimate import Estimate, mean_of
 from companion.metrics.frechet import Frechet, frechet_distance
 from companion.metrics.inception import inception_distance
 from companion.metrics.likelihood import elbo_terms, importance_weighted_nll
+from companion.metrics.pictures import signal_to_noise, similarity
 from companion.metrics.spectrum import radial_spectrum
 
 __all__ = [
@@ -27,5 +28,5 @@ __all__ = [
     "frechet_distance", "importance_scores", "importance_weighted_nll", "inception_distance",
     "kl_decomposition", "linear_probe", "mean_of", "mutual_information_gap",
     "mutual_information_gap_of_posteriors", "radial_spectrum", "robust_accuracy",
-    "separated_predictability",
+    "separated_predictability", "signal_to_noise", "similarity",
 ]  # fmt: skip

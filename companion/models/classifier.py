@@ -1,5 +1,6 @@
-"""A plain image classifier, the pinned feature extractor among them."""
+"""Plain networks that read images: classifiers, the pinned extractor, a reader of attributes."""
 
+import torch
 from torch import Tensor, nn
 
 from companion.nets import image_encoder
@@ -24,3 +25,24 @@ class Classifier(nn.Module):
 def extractor_network() -> Classifier:
     """The architecture whose features measure Fréchet distances: 28 x 28 grey -> 64 features."""
     return Classifier(nn.Sequential(image_encoder(64), nn.ReLU()), 64)
+
+
+class Reader(nn.Module):
+    """Read attributes off a face: images (B, C, H, W) in [0, 1] -> (B, A).
+
+    kinds: for each attribute "continuous", read as a number, or "binary", read as a probability.
+    """
+
+    def __init__(self, features: nn.Module, kinds: tuple[str, ...]):
+        super().__init__()
+        self.features = features
+        self.binary = [kind == "binary" for kind in kinds]
+
+    def raw(self, x: Tensor) -> Tensor:
+        """Numbers of continuous attributes and logits of binary ones: (B, C, H, W) -> (B, A)."""
+        return self.features(x).float()
+
+    def read(self, x: Tensor) -> Tensor:
+        """Numbers of continuous attributes and probabilities of binary ones."""
+        raw = self.raw(x)
+        return torch.where(torch.tensor(self.binary, device=x.device), raw.sigmoid(), raw)

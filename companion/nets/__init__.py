@@ -1,5 +1,17 @@
 """Blocks without probability."""
 
-from companion.nets.images import image_decoder, image_encoder, sprite_decoder, sprite_encoder
+from companion.nets.images import (
+    face_decoder,
+    face_encoder,
+    image_decoder,
+    image_encoder,
+    sprite_decoder,
+    sprite_encoder,
+    two_layer_decoder,
+    two_layer_encoder,
+)
 
-__all__ = ["image_decoder", "image_encoder", "sprite_decoder", "sprite_encoder"]
+__all__ = [
+    "face_decoder", "face_encoder", "image_decoder", "image_encoder", "sprite_decoder",
+    "sprite_encoder", "two_layer_decoder", "two_layer_encoder",
+]  # fmt: skip

@@ -81,3 +81,51 @@ def sprite_decoder(inputs: int) -> nn.Sequential:
         nn.ConvTranspose2d(32, 32, 4, stride=2, padding=1), nn.ReLU(),  # (B, 32, 16, 16)
         nn.Conv2d(32, 16, 3, padding=1), nn.PixelShuffle(4),
     )  # fmt: skip
+
+
+def face_encoder(outputs: int, width: int = 32) -> nn.Sequential:
+    """Encode 128 x 128 faces: (B, 1, 128, 128) -> (B, outputs), pixels 4 x 4 at a time first."""
+    layers: list[nn.Module] = [nn.PixelUnshuffle(4), nn.Conv2d(16, width, 3, padding=1)]
+    for before, after in ((width, 2 * width), (2 * width, 4 * width), (4 * width, 4 * width)):
+        layers += [nn.BatchNorm2d(before), nn.ReLU()]
+        layers += [nn.Conv2d(before, after, 4, stride=2, padding=1, bias=False)]
+    layers += [nn.BatchNorm2d(4 * width), nn.ReLU(), nn.Flatten()]  # (B, 4 width, 4, 4)
+    return nn.Sequential(*layers, nn.Linear(64 * width, outputs))
+
+
+def face_decoder(inputs: int, width: int = 32) -> nn.Sequential:
+    """Mirror of `face_encoder`: (B, inputs) -> one real number per pixel, (B, 1, 128, 128)."""
+    layers: list[nn.Module] = [nn.Linear(inputs, 64 * width), nn.Unflatten(1, (4 * width, 4, 4))]
+    for before, after in ((4 * width, 4 * width), (4 * width, 2 * width), (2 * width, width)):
+        layers += [
+            nn.ReLU(),
+            nn.ConvTranspose2d(before, after, 4, stride=2, padding=1, bias=False),
+        ]
+        layers += [nn.BatchNorm2d(after)]
+    return nn.Sequential(
+        *layers, nn.ReLU(), nn.Conv2d(width, 16, 3, padding=1), nn.PixelShuffle(4)
+    )
+
+
+def two_layer_encoder(outputs: int) -> nn.Sequential:
+    """Encode 128 x 128 faces as the homework asks: (B, 1, 128, 128) -> (B, outputs).
+
+    Convolution, ReLU, convolution, flatten, dense.
+    """
+    return nn.Sequential(
+        nn.Conv2d(1, 16, 4, stride=2, padding=1), nn.ReLU(),  # (B, 16, 64, 64)
+        nn.Conv2d(16, 32, 4, stride=4), nn.Flatten(),  # (B, 32, 16, 16) -> (B, 8192)
+        nn.Linear(8192, outputs),
+    )  # fmt: skip
+
+
+def two_layer_decoder(inputs: int) -> nn.Sequential:
+    """Mirror of `two_layer_encoder`: (B, inputs) -> one real number per pixel.
+
+    Dense, reshape, transposed convolution, ReLU, convolution; (B, 1, 128, 128).
+    """
+    return nn.Sequential(
+        nn.Linear(inputs, 8192), nn.Unflatten(1, (32, 16, 16)),
+        nn.ConvTranspose2d(32, 8, 8, stride=8), nn.ReLU(),  # (B, 8, 128, 128)
+        nn.Conv2d(8, 1, 3, padding=1),
+    )  # fmt: skip

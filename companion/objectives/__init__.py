@@ -1,6 +1,7 @@
 """Losses: (model, batch, step) -> scalars by name; "loss" is the one that is minimised."""
 
 from companion.objectives.images import (
+    attribute_error,
     cross_entropy,
     joint,
     log_aggregate,
@@ -10,6 +11,6 @@ from companion.objectives.images import (
 )
 
 __all__ = [
-    "cross_entropy", "joint", "log_aggregate", "negative_elbo", "negative_tc_elbo",
-    "reconstruction",
+    "attribute_error", "cross_entropy", "joint", "log_aggregate", "negative_elbo",
+    "negative_tc_elbo", "reconstruction",
 ]  # fmt: skip

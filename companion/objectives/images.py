@@ -5,7 +5,7 @@ from torch import Tensor
 from torch.distributions import Normal, kl_divergence
 from torch.nn import functional as F
 
-from companion.models.classifier import Classifier
+from companion.models.classifier import Classifier, Reader
 from companion.models.vae import VAE, Autoencoder
 
 Batch = tuple[Tensor, ...]
@@ -75,6 +75,15 @@ def cross_entropy(model: Classifier, batch: Batch, step: int) -> Terms:
     error = (logits.argmax(1) != y).float().mean()
     loss = F.cross_entropy(logits, y)
     return {"loss": loss, "cross_entropy": loss, "error": error}
+
+
+def attribute_error(model: Reader, batch: Batch, step: int) -> Terms:
+    """Squared error of continuous attributes plus cross-entropy of binary ones, means of each."""
+    x, truth = batch
+    raw, binary = model.raw(x), torch.tensor(model.binary, device=x.device)
+    continuous = F.mse_loss(raw[:, ~binary], truth[:, ~binary])
+    entropy = F.binary_cross_entropy_with_logits(raw[:, binary], truth[:, binary])
+    return {"loss": continuous + entropy, "squared error": continuous, "cross-entropy": entropy}
 
 
 def joint(model: VAE, batch: Batch, step: int, weight: float, beta: float = 1.0) -> Terms:

@@ -1,0 +1,186 @@
+"""Faces from four sources: drawn by the package, Olivetti, CelebA, a folder of pictures."""
+
+import os
+from collections.abc import Iterator
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps, UnidentifiedImageError
+from scipy.io import loadmat
+from sklearn.datasets import fetch_olivetti_faces
+from torch import Tensor
+from torchvision.datasets import CelebA
+from torchvision.datasets.folder import IMG_EXTENSIONS
+from torchvision.transforms.v2 import functional as pictures
+
+from companion.data import face_drawing
+from companion.data.dataset import Dataset, fingerprint
+from companion.data.downloads import DataError, offline
+from companion.data.originals import cache
+from companion.maths import nearest
+
+SOURCES = ("procedural", "olivetti", "celeba")
+PEOPLE, EACH = 40, 10  # in Olivetti: ten photographs of each person
+CROP = 148  # pixels of CelebA's 178 x 218 that hold the face
+
+
+def load_faces(
+    source: str | Path = "procedural", size: int = 128, n: int = 20_000, seed: int = 0
+) -> Dataset:
+    """Load grey faces uint8 (N, 1, size, size) in 0..255 with attributes float32 (N, A).
+
+    "procedural": n faces drawn by this package (`seed` chooses which) with exact attributes.
+    "olivetti": 400 photographs of 40 people (Samaria and Harter 1994), without attributes; the
+    test set is 8 people whom the training set does not show. "celeba": at most n photographs
+    (Liu et al. 2015), 40 binary attributes. Any other path: at most n pictures found below that
+    folder, their central squares, without attributes. All are split 80/20 in one fixed random
+    order; `class_names` are the attributes' names.
+
+    Originals are looked for in COMPANION_DATA, then in the caches, then downloaded (unless
+    COMPANION_OFFLINE is set). Raises DataError if there are none: nothing is put in their place.
+    Raises ValueError for an unknown name, or where n < 5 or size < 16.
+    """
+    if n < 5 or size < 16:
+        raise ValueError(f"faces need n >= 5 and size >= 16 pixels, got n={n} and size={size}")
+    if source == "procedural":
+        return procedural(size, n, seed)
+    if source == "olivetti":
+        return olivetti(size)
+    if source == "celeba":
+        images, attributes, names = celeba(size, n)
+        return dealt("celeba", images, attributes, names, "original")
+    folder = Path(source).expanduser()
+    if isinstance(source, str) and not folder.is_dir() and os.sep not in source:
+        raise ValueError(f"no faces are called {source!r} {nearest(source, SOURCES)}")
+    images = pictures_of(folder, size, n)
+    return dealt(folder.name, images, torch.zeros(len(images), 0), (), "original")
+
+
+def dealt(
+    name: str, images: Tensor, attributes: Tensor, names: tuple[str, ...], source: str
+) -> Dataset:
+    """Split images and attributes 80/20 in one fixed random order."""
+    order = torch.randperm(len(images), generator=torch.Generator().manual_seed(0))
+    return parted(name, images, attributes, names, source, order, len(images) * 4 // 5)
+
+
+def parted(
+    name: str,
+    images: Tensor,
+    attributes: Tensor,
+    names: tuple[str, ...],
+    source: str,
+    order: Tensor,
+    cut: int,
+) -> Dataset:
+    """Take the first `cut` of an order for training and the others for testing."""
+    train, test = ((images[where], attributes[where]) for where in (order[:cut], order[cut:]))
+    return Dataset(name, train, test, names, source, fingerprint(*train, *test), "80/20")
+
+
+@lru_cache(maxsize=1)
+def procedural(size: int, n: int, seed: int) -> Dataset:
+    """Draw faces, once per process."""
+    images, attributes = face_drawing.draw(n, seed, size)
+    return dealt("procedural faces", images, attributes, face_drawing.NAMES, "procedural")
+
+
+def square(picture: Image.Image, size: int, side: int | None = None) -> Tensor:
+    """Cut out the middle, `side` pixels or all there is, grey and resized: uint8 (1, S, S)."""
+    grey = pictures.pil_to_tensor(ImageOps.exif_transpose(picture).convert("L"))
+    side = side or min(grey.shape[1:])
+    return pictures.resize(pictures.center_crop(grey, [side, side]), [size, size])
+
+
+def pictures_of(folder: Path, size: int, n: int) -> Tensor:
+    """Read the first n pictures below a folder, in the order of their paths."""
+    paths = sorted(p for p in folder.rglob("*") if p.suffix.lower() in IMG_EXTENSIONS)[:n]
+    if len(paths) < 5:
+        raise DataError(
+            f"{folder} has {len(paths)} pictures, but a split 80/20 needs at least 5; "
+            'the faces "procedural" always work'
+        )
+    images = torch.empty(len(paths), 1, size, size, dtype=torch.uint8)
+    for image, path in zip(images, paths, strict=True):
+        try:
+            with Image.open(path) as picture:
+                image.copy_(square(picture, size))
+        except (OSError, UnidentifiedImageError) as error:
+            raise DataError(f"{path} cannot be read as a picture") from error
+    return images
+
+
+def homes(*below: str) -> Iterator[Path]:
+    """Name the folders that may hold an original: the reader's, then the cache."""
+    own = os.environ.get("COMPANION_DATA")
+    for home in ([Path(own).expanduser()] if own else []) + [cache()]:
+        yield home
+        yield from (home / name for name in below)
+
+
+def unavailable(name: str, also: str, why: str) -> DataError:
+    """Say in one sentence where an original was looked for, and what works without it."""
+    looked = ", ".join(str(home) for home in homes())
+    return DataError(
+        f"the faces {name!r} are neither in {looked} nor in {also} ({why}); "
+        'the faces "procedural" always work'
+    )
+
+
+def olivetti(size: int) -> Dataset:
+    """Load the Olivetti photographs and split them by person, 32 and 8."""
+    grey = olivetti_photographs().astype(np.float64)
+    grey = (grey - grey.min()) / (grey.max() - grey.min()) * 255  # copies differ in their scale
+    images = pictures.resize(torch.from_numpy(grey.round().astype(np.uint8))[:, None], [size] * 2)
+    people = torch.randperm(PEOPLE, generator=torch.Generator().manual_seed(0))
+    order = (people[:, None] * EACH + torch.arange(EACH)).flatten()  # a person's ten together
+    none = torch.zeros(len(images), 0)
+    return parted("olivetti", images, none, (), "original", order, len(images) * 4 // 5)
+
+
+def olivetti_photographs() -> np.ndarray:
+    """Find the photographs: (400, 64, 64), ten of the first person, ten of the second, ..."""
+    for path in (home / "olivettifaces.mat" for home in homes("olivetti")):
+        if path.is_file():
+            try:
+                faces = loadmat(path)["faces"]
+            except (ValueError, KeyError, OSError, TypeError, NotImplementedError) as error:
+                raise DataError(f"{path} is not the file of the Olivetti faces") from error
+            if faces.shape != (64 * 64, PEOPLE * EACH):
+                raise DataError(
+                    f"{path} should hold faces of shape (4096, 400), it holds {faces.shape}"
+                )
+            return faces.T.reshape(-1, 64, 64).transpose(0, 2, 1)  # stored column by column
+    try:
+        found: Any = fetch_olivetti_faces(download_if_missing=not offline())
+        return found.images
+    except Exception as error:  # whatever the library and its network say
+        why = "COMPANION_OFFLINE is set" if offline() else type(error).__name__
+        raise unavailable("olivetti", "scikit-learn's cache", why) from error
+
+
+def celeba(size: int, n: int) -> tuple[Tensor, Tensor, tuple[str, ...]]:
+    """Load at most n photographs of CelebA, chosen in one fixed random order."""
+    found = None
+    for home in homes():
+        try:
+            found = CelebA(home, split="all", target_type="attr", download=False)
+            break
+        except (RuntimeError, OSError):
+            continue
+    if found is None:
+        try:
+            if offline():
+                raise OSError("COMPANION_OFFLINE is set")
+            found = CelebA(cache(), split="all", target_type="attr", download=True)
+        except Exception as error:  # whatever the library and its network say
+            why = str(error) if offline() else type(error).__name__
+            raise unavailable("celeba", "a download", why) from error
+    order = torch.randperm(len(found), generator=torch.Generator().manual_seed(0))[:n].tolist()
+    images = torch.empty(len(order), 1, size, size, dtype=torch.uint8)
+    for image, k in zip(images, order, strict=True):
+        image.copy_(square(found[k][0], size, CROP))
+    return images, found.attr[order].float(), tuple(name for name in found.attr_names if name)
