@@ -65,20 +65,25 @@ def bernoulli_log_prob(logits: Tensor, x: Tensor) -> Tensor:
     return -F.binary_cross_entropy_with_logits(logits, x, reduction="none")
 
 
-def cosine(horizon: float, warmup: float = 0.0, floor: float = 0.0) -> Callable[[float], float]:
+def cosine(
+    horizon: float, warmup: float = 0.0, floor: float = 0.0, hold: float = 0.0
+) -> Callable[[float], float]:
     """Make a schedule: epochs done -> factor of the learning rate, from 1 down to `floor`.
 
-    It depends on the epoch alone, so a run that is continued repeats the longer run.
+    It rises in `warmup` epochs, stays at 1 for `hold`, and falls along half a cosine until the
+    horizon. It depends on the epoch alone, so a run that is continued repeats the longer run.
     """
     if horizon <= 0:
         raise ValueError(f"the schedule's horizon must be above 0 epochs, got {horizon}")
-    if warmup < 0 or not 0 <= floor <= 1:
-        raise ValueError(f"needs warmup >= 0 and floor in [0, 1], got {warmup} and {floor}")
+    if warmup < 0 or hold < 0 or not 0 <= floor <= 1:
+        got = f"{warmup}, {hold} and {floor}"
+        raise ValueError(f"needs warmup and hold >= 0 and floor in [0, 1], got {got}")
+    start = warmup + hold
 
     def factor(epoch: float) -> float:
         if epoch < warmup:
             return (epoch + 1e-9) / warmup
-        progress = min(1.0, (epoch - warmup) / max(horizon - warmup, 1e-9))
+        progress = min(1.0, max(0.0, epoch - start) / max(horizon - start, 1e-9))
         return floor + (1 - floor) * (1 + math.cos(math.pi * progress)) / 2
 
     return factor

@@ -12,7 +12,7 @@ from companion.data import DataError, unit
 from companion.data import face_drawing as drawing
 from companion.data.face_canvas import BINARY
 from companion.data.face_drawing import KINDS, NAMES, draw, draw_attributes
-from companion.data.faces import load_faces, olivetti_photographs
+from companion.data.faces import held_out, load_faces, olivetti_photographs
 
 
 @pytest.fixture(scope="module")
@@ -228,3 +228,12 @@ def test_wrong_arguments_are_refused_in_one_sentence(nothing_here):
         draw_attributes(torch.zeros(2, 3))
     with pytest.raises(ValueError, match="2 rows need as many faces, got 1"):
         draw_attributes(torch.zeros(2, len(NAMES)), faces=[0])
+
+
+def test_held_out_faces_are_those_of_the_test_set():
+    images, attributes = held_out(3, n=20, seed=5)
+    data = load_faces("procedural", 128, 20, seed=5)
+    torch.testing.assert_close(images, data.test[0][:3])
+    torch.testing.assert_close(attributes, data.test[1][:3])
+    with pytest.raises(ValueError, match="count must be 1 to the 4 test faces, got 5"):
+        held_out(5, n=20)

@@ -37,7 +37,7 @@ from companion.data.face_features import (
 )
 from companion.data.face_hair import hair, tone, whiskers
 
-__all__ = ["KINDS", "NAMES", "draw", "draw_attributes"]
+__all__ = ["KINDS", "NAMES", "draw", "draw_attributes", "draw_numbered"]
 CHUNK = 4  # faces drawn at once: small enough for the processor's cache
 
 
@@ -48,6 +48,13 @@ def draw(n: int, seed: int = 0, size: int = 128) -> tuple[Tensor, Tensor]:
     "binary", 0 or 1. All are independent. Face i is a function of (seed, i) alone.
     """
     u = torch.from_numpy(chances(n, seed))
+    attributes = attributes_of(u)
+    return render(attributes, u[:, len(NAMES) :], size), attributes
+
+
+def draw_numbered(numbers: Sequence[int], seed: int = 0, size: int = 128) -> tuple[Tensor, Tensor]:
+    """Draw only the faces with these numbers in draw(..., seed): images and attributes."""
+    u = torch.cat([torch.from_numpy(chances(1, seed, number)) for number in numbers])
     attributes = attributes_of(u)
     return render(attributes, u[:, len(NAMES) :], size), attributes
 

@@ -59,11 +59,28 @@ def load_faces(
     return dealt(folder.name, images, torch.zeros(len(images), 0), (), "original")
 
 
+def held_out(count: int = 1000, n: int = 20_000, seed: int = 0) -> tuple[Tensor, Tensor]:
+    """Draw the first test faces of `load_faces("procedural", 128, n, seed)`, and no others.
+
+    Returns images uint8 (count, 1, 128, 128) and attributes float32 (count, A). Raises
+    ValueError if the test set has not so many.
+    """
+    test = deal(n)[n * 4 // 5 :]
+    if not 1 <= count <= len(test):
+        raise ValueError(f"count must be 1 to the {len(test)} test faces, got {count}")
+    return face_drawing.draw_numbered(test[:count].tolist(), seed)
+
+
+def deal(n: int) -> Tensor:
+    """Put n faces into the one fixed random order, of which four fifths are for training."""
+    return torch.randperm(n, generator=torch.Generator().manual_seed(0))
+
+
 def dealt(
     name: str, images: Tensor, attributes: Tensor, names: tuple[str, ...], source: str
 ) -> Dataset:
     """Split images and attributes 80/20 in one fixed random order."""
-    order = torch.randperm(len(images), generator=torch.Generator().manual_seed(0))
+    order = deal(len(images))
     return parted(name, images, attributes, names, source, order, len(images) * 4 // 5)
 
 

@@ -75,7 +75,7 @@ def recipe(latent: int, beta: float, images: int, horizon: int, loss: Loss) -> R
     if not 0 <= images <= IMAGES:
         raise ValueError(f"images must be 0 (all) to {IMAGES:,}, got {images}")
     model = VAE(sprite_encoder(2 * latent), sprite_decoder(latent), latent)
-    player = Player(fast(model), loss, ADAM, cosine(horizon, warmup=0.035, floor=0.05))
+    player = Player(fast(model), loss, ADAM, cosine(horizon, 0.035, 0.05, hold=0.75 * horizon))
     players, data = {"vae": player}, partial(dsprites.load, images)
     return Recipe(model, players, data, BATCH, white_on_black, watch=of_factors, measure=of_code)
 
@@ -84,7 +84,8 @@ def beta_vae(beta: float = 4.0, latent: int = 10, images: int = 0, horizon: int 
     """Train a beta-VAE on dSprites (Higgins et al. 2017, eq. 4).
 
     beta: weight of the rate; 1 is the VAE. images: train on the first n in a fixed random order;
-    0: on all 727,280. horizon: epochs in which the learning rate falls from 1.5e-3 to a twentieth.
+    0: on all 727,280. horizon: epochs in the last fifth of which the learning rate falls from 1.5e-3 to a
+    twentieth of it.
     Raises ValueError for a value that cannot be.
     """
     return recipe(latent, beta, images, horizon, partial(negative_elbo, beta=beta))
