@@ -80,13 +80,12 @@ def recipe(latent: int, beta: float, images: int, horizon: int, loss: Loss) -> R
     return Recipe(model, players, data, BATCH, white_on_black, watch=of_factors, measure=of_code)
 
 
-def beta_vae(beta: float = 4.0, latent: int = 10, images: int = 0, horizon: int = 1) -> Recipe:
+def beta_vae(beta: float = 1.0, latent: int = 10, images: int = 0, horizon: int = 1) -> Recipe:
     """Train a beta-VAE on dSprites (Higgins et al. 2017, eq. 4).
 
     beta: weight of the rate; 1 is the VAE. images: train on the first n in a fixed random order;
-    0: on all 727,280. horizon: epochs in the last fifth of which the learning rate falls from 1.5e-3 to a
-    twentieth of it.
-    Raises ValueError for a value that cannot be.
+    0: on all 727,280. horizon: epochs, in the last fifth of which the learning rate falls from
+    1.5e-3 to a twentieth of it. Raises ValueError for a value that cannot be.
     """
     return recipe(latent, beta, images, horizon, partial(negative_elbo, beta=beta))
 
