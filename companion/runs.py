@@ -21,6 +21,7 @@ from companion.files import RunError, load_tensors, save_tensors, write_atomical
 from companion.maths import nearest
 
 KEYS = ("name", "experiment", "choices", "seed", "subset", "data", "epochs", "complete")
+PEOPLE = ("olivetti", "celeba")  # data that are photographs of people
 PUBLISHED = Path(__file__).parent / "published"
 
 
@@ -93,7 +94,8 @@ def read(folder: Path) -> Run:
 
 def write(run: Run, folder: Path, weights: dict[str, Tensor]) -> Run:
     """Write a finished run; its config.json comes last and says that the rest is whole."""
-    save_tensors(folder / "weights.safetensors", weights, epochs=run.epochs)
+    if weights:
+        save_tensors(folder / "weights.safetensors", weights, epochs=run.epochs)
     write_json(folder / "metrics.json", run.metrics)
     with write_atomically(folder / "history.jsonl") as draft:
         draft.write_text("".join(json.dumps(row) + "\n" for row in run.history))
@@ -171,11 +173,30 @@ def find_published(question: dict[str, Any]) -> Run:
     )
 
 
+def weights_of(run: Run) -> dict[str, Tensor]:
+    """Load a run's weights.
+
+    Raises RunError if it has none: of photographs of people only numbers are published.
+    """
+    if run.config["data"]["name"] in PEOPLE and not run.weights.exists():
+        raise RunError(f"the weights of {run.name} remember faces of people and are not published")
+    return load_tensors(run.weights)[0]
+
+
 def publish(run: Run, root: Path = PUBLISHED) -> Run:
-    """Copy the light part of a complete run, its weights in half precision."""
+    """Copy the light part of a complete run, its weights in half precision.
+
+    Of a model trained on photographs of people only the record is copied, never the weights:
+    they remember faces. Raises RunError for a run that no result of the book may rest on.
+    """
     if not run.complete:
         raise RunError(f"{run.name} is not complete: only a finished run can be published")
-    weights, _ = load_tensors(run.weights)
+    if run.config["subset"] or run.source == "stand-in":
+        what = f"{run.config['subset'] or 'all'} of the {run.source} data"
+        raise RunError(f"{run.name} saw {what}; to publish it, train on all of the original")
+    weights = weights_of(run)
+    if run.config["data"]["name"] in PEOPLE:
+        weights = {}
     return write(run, root / run.name, {name: halved(v) for name, v in weights.items()})
 
 

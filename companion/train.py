@@ -15,7 +15,7 @@ from companion.data import Dataset
 from companion.files import DamagedFile, check_writable, fit, load_tensors, save_tensors
 from companion.metrics.estimate import Estimate
 from companion.players import Batch, Measure, Recipe, Table, Terms
-from companion.runs import Run, ask, begin, find_published, provenance, write
+from companion.runs import Run, ask, begin, find_published, provenance, weights_of, write
 
 
 class Diverged(FloatingPointError):
@@ -208,8 +208,7 @@ def on(data: Dataset, device: torch.device) -> Dataset:
 
 def recall(run: Run, model: nn.Module) -> Run:
     """Put a run's weights into the model, on the CPU, in evaluation mode."""
-    weights, _ = load_tensors(run.weights)
-    fit(model, weights, run.weights)
+    fit(model, weights_of(run), run.weights)
     run.model = model.cpu().eval()
     return run
 

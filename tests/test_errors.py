@@ -46,8 +46,11 @@ recipe = partial(Recipe, MODEL, {"one": PLAYER}, partial(eight_gaussians, 9))
 WRONG = {
     "nothing to average": (lambda: log_mean_exp(torch.rand(2, 0), 1), "got shape (2, 0)"),
     "no horizon": (lambda: cosine(0), "horizon must be above 0 epochs, got 0"),
-    "a negative warmup": (lambda: cosine(9, warmup=-1), "needs warmup and hold >= 0 and floor in [0, 1]"),
-    "a floor above 1": (lambda: cosine(9, floor=2), "got 0.0 and 2"),
+    "a negative warmup": (
+        lambda: cosine(9, warmup=-1),
+        "needs warmup and hold >= 0 and floor in [0, 1]",
+    ),
+    "a floor above 1": (lambda: cosine(9, floor=2), "got 0.0, 0.0 and 2"),
     "unknown data": (lambda: load("minst"), "'minst' (did you mean 'mnist'? known:"),
     "an unknown split": (lambda: load("mnist", "oficial"), "(did you mean 'official'?"),
     "floats for bytes": (lambda: unit(X), "takes uint8 pixels in 0..255, got torch.float32"),

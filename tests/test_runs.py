@@ -221,3 +221,24 @@ def test_a_damaged_record_is_one_sentence(file, content):
         read(run.folder)
     with pytest.raises(RunError, match="holds no whole run"):
         train(denoiser, 1)
+
+
+def test_a_run_on_a_part_or_on_stand_ins_is_not_published(published):
+    with pytest.raises(RunError, match="saw 128 of the exact data; to publish it, train on all"):
+        publish(train(denoiser, 1, subset=128))
+    run = train(denoiser, 1)
+    run.config["data"]["source"] = "stand-in"
+    with pytest.raises(RunError, match="saw all of the stand-in data"):
+        publish(run)
+    assert not published.exists()
+
+
+def test_weights_that_remember_people_are_not_published(published):
+    run = train(denoiser, 1)
+    run.config["data"]["name"] = "olivetti"
+    record = publish(run)
+    assert {path.name for path in record.folder.iterdir()} == {
+        "config.json", "history.jsonl", "metrics.json"
+    }  # fmt: skip
+    with pytest.raises(RunError, match="remember faces of people and are not published"):
+        train(denoiser)

@@ -41,7 +41,7 @@ def comparison(
 
     A run on a stand-in or on a part of the data stands beside nothing.
     """
-    if config["data"]["source"] != "original" or config["subset"]:
+    if config["data"]["source"] not in ("original", "procedural") or config["subset"]:
         return None
     for entry in entries:
         named = fnmatchcase(config["experiment"], entry["experiment"])

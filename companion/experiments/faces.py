@@ -80,7 +80,7 @@ def two_layer_face_vae(
 
 def face_vae(
     beta: float = 1.0, latent: int = 64, faces: str = "procedural", n: int = 20_000,
-    horizon: int = 40,
+    horizon: int = 25,
 ) -> Recipe:  # fmt: skip
     """Train a deeper VAE with normalised layers and a learned scale of the pixels' noise.
 
