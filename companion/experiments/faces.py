@@ -96,7 +96,7 @@ def face_vae(
     return recipe(model, Player(fast(model), loss, adam, schedule), faces, n)
 
 
-def face_reader(n: int = 20_000, horizon: int = 15) -> Recipe:
+def face_reader(n: int = 20_000, horizon: int = 12) -> Recipe:
     """Train the network that reads all attributes off a procedural face, to judge edits."""
     model = Reader(face_encoder(len(KINDS)), KINDS)
     adam = partial(torch.optim.Adam, lr=2e-3)
