@@ -59,7 +59,9 @@ notebooks: .venv/.ready
 bench: .venv/.ready
 	.venv/bin/python $(PIP) "pythae>=0.1.2"
 	.venv/bin/python tests/bench/run.py
+	.venv/bin/python tests/bench/drawing.py
 	OMP_NUM_THREADS=1 .venv/bin/python tests/bench/graphs.py
+	OMP_NUM_THREADS=1 .venv/bin/python tests/bench/disentanglement.py
 
 lab: .venv/.ready
 	.venv/bin/jupyter lab --notebook-dir book

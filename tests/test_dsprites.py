@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from companion.data import DataError, dsprites
+from companion.data import DataError, dsprites, known, load
+from companion.data.catalogue import DRAWN
 
 GRID = "dsprites/dsprites_downsampled.npz"  # 46,080 rows of the original, with their numbers
 
@@ -156,3 +157,12 @@ def git_blob(path: Path) -> str:
 def test_wrong_questions_are_answered_in_one_sentence(call, says):
     with pytest.raises(ValueError, match=says):
         call()
+
+
+def test_drawn_data_load_by_name(monkeypatch):
+    monkeypatch.setitem(DRAWN, "dsprites", lambda: "sprites")
+    assert load("dsprites") == "sprites" and {"dsprites", "faces"} < set(known())
+    with pytest.raises(ValueError, match="faces has one split of its own, got '80/20'"):
+        load("faces", "80/20")
+    with pytest.raises(ValueError, match="did you mean 'dsprites'"):
+        load("dsprite")

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from companion.data import dsprites, faces
 from companion.data.dataset import Dataset, fingerprint
 from companion.data.downloads import DataError, fetch, offline
 from companion.data.originals import ARCHIVES, Found, cache, find, parse
@@ -14,26 +15,33 @@ from companion.data.standins import draw
 from companion.maths import nearest
 
 SPLITS = ("official", "80/20")
+DRAWN = {"dsprites": dsprites.load, "faces": faces.load_faces}  # with a split of their own
 _said: set[str] = set()  # what this process has been warned of
 _in_vain: dict[str, str] = {}  # downloads that failed in this process, and why
 
 
 def known() -> tuple[str, ...]:
     """The names that `load` knows."""
-    return tuple(ARCHIVES)
+    return (*ARCHIVES, *DRAWN)
 
 
 def load(name: str, split: str = "official") -> Dataset:
     """Load images uint8 (N, 1, 28, 28) in 0..255 and labels int64 (N,) of a data set.
 
-    Looked for in the folder COMPANION_DATA, then in the user's cache, then downloaded (unless
-    COMPANION_OFFLINE is set); every byte is checked. Where the original cannot be had, pictures
-    of the same shapes and classes are drawn, with one warning; `source` is then "stand-in".
-    The split is the official one, 60,000 / 10,000, or "80/20": all 70,000 images in one fixed
-    random order, 56,000 / 14,000. Raises ValueError for an unknown name or split.
+    "dsprites" and "faces", which the package draws, are as `dsprites.load` and `load_faces` give
+    them by default. The others are looked for in the folder COMPANION_DATA, then in the user's
+    cache, then downloaded (unless COMPANION_OFFLINE is set); every byte is checked. Where the
+    original cannot be had, pictures of the same shapes and classes are drawn, with one warning;
+    `source` is then "stand-in". The split is the official one, 60,000 / 10,000, or "80/20": all
+    70,000 images in one fixed random order, 56,000 / 14,000. Raises ValueError for an unknown
+    name or split.
     """
+    if name in DRAWN and split == "official":
+        return DRAWN[name]()
+    if name in DRAWN:
+        raise ValueError(f"{name} has one split of its own, got {split!r}")
     if name not in ARCHIVES:
-        raise ValueError(f"no data set is called {name!r} {nearest(name, ARCHIVES)}")
+        raise ValueError(f"no data set is called {name!r} {nearest(name, known())}")
     if split not in SPLITS:
         raise ValueError(f"no split is called {split!r} {nearest(split, SPLITS)}")
     found, why_not = find(ARCHIVES[name]), ""

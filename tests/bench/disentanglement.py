@@ -1,25 +1,23 @@
 """Measure disentanglement scores beside other libraries, in this one process.
 
-`make bench` runs it last. It writes the section "Disentanglement" of `book/benchmarks.md`: every
-rival scores the same codes, and the scores are compared.
+`make bench` runs it after `graphs.py`. It writes the section "Disentanglement" of
+`book/benchmarks.md`: every rival scores the same codes, and the scores are compared.
 """
 
 import platform
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import sklearn
 import torch
 from graphs import TURNS, Row, compare
+from page import put
 from sklearn.metrics import mutual_info_score
 
 from companion.metrics.disentanglement import mutual_information_gap
 
-ROOT = Path(__file__).parents[2]
-PAGE = ROOT / "book" / "benchmarks.md"
 TITLE = "## Disentanglement"
 SIZES = (3, 6, 40, 32, 32)  # the factors of dSprites
 
@@ -87,11 +85,10 @@ def section(found: list[dict[str, Any]]) -> str:
 
 
 def main() -> None:
-    """Measure, and put the section at the end of the page."""
+    """Measure, and put the section in its place on the page."""
     torch.set_num_threads(1)
     text = section(rows())
-    before = PAGE.read_text(encoding="utf8").partition(f"\n{TITLE}")[0].rstrip("\n")
-    PAGE.write_text(f"{before}\n\n{text}", encoding="utf8")
+    put(text, TITLE)
     print(text)
 
 

@@ -23,6 +23,7 @@ import pgmpy
 import pyagrum
 import torch
 from networkx.algorithms.d_separation import is_d_separator
+from page import put
 from pgmpy.base import DAG
 from pgmpy.inference import VariableElimination
 from pgmpy.readwrite import BIFReader
@@ -30,7 +31,6 @@ from pgmpy.readwrite import BIFReader
 from companion.graphs import BayesNet, Evidence, Reachability, read_bif, write_bif
 
 ROOT = Path(__file__).parents[2]
-PAGE = ROOT / "book" / "benchmarks.md"
 RECORD = ROOT / "companion" / "graphs" / "measured.json"
 TITLE = "## Graphs"
 ALARM = Path(pgmpy.__file__).parent / "utils" / "example_models" / "alarm.bif.gz"
@@ -232,8 +232,7 @@ def main() -> None:
     machine = f"{platform.machine()} CPU, Python {platform.python_version()}, {libraries}"
     record = {"machine": machine, "rows": rows, "scaling": scaling()}
     RECORD.write_text(json.dumps(record, indent=1) + "\n", encoding="utf8")
-    before = PAGE.read_text(encoding="utf8").partition(f"\n{TITLE}")[0].rstrip("\n")
-    PAGE.write_text(f"{before}\n\n{section(record)}", encoding="utf8")
+    put(section(record), TITLE)
     print(section(record))
 
 

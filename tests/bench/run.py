@@ -14,9 +14,9 @@ from pathlib import Path
 
 import torch
 from images import BATCH, rows
+from page import put
 
 ROOT = Path(__file__).parents[2]
-PAGE = ROOT / "book" / "benchmarks.md"
 
 
 PEAK = """import resource, subprocess, sys
@@ -64,8 +64,7 @@ def main() -> None:
         lines.append(f"| {r.case} | {r.rival} | {speeds} | {r.ratio:.2f} | {r.target} |")
     lines += ["", "| chapter | peak memory, GB |", "| :-- | --: |"]
     lines += [f"| `{chapter}` | {gigabytes:.2f} |" for chapter, gigabytes in memory.items()]
-    _, title, graphs = PAGE.read_text().partition("\n## Graphs")  # graphs.py measures that part
-    PAGE.write_text("\n".join(lines) + "\n" + title + graphs)
+    put("\n".join(lines) + "\n")
 
 
 if __name__ == "__main__":
