@@ -154,6 +154,19 @@ def test_measures_of_a_sprite_model_are_those_of_its_posteriors():
     assert {"MIG", "SAP", "disentanglement", "completeness", "informativeness"} < found.keys()
 
 
+def test_pruning_forgets_only_collapsed_dimensions():
+    """A code of one true factor and one faint copy of it: the copy hides the gap, until pruned."""
+    data = sprites(400)
+    model = beta_vae().model
+    code = torch.zeros(400, 20)
+    code[:, 0] = data.test[1][:, 4].float()
+    code[:, 1] = 1e-3 * code[:, 0]
+    model.encoder = lambda x: code[: len(x)]
+    found = of_factors(model, data)
+    entropy_share = found["MIG, collapsed pruned"].value
+    assert found["MIG"].value == pytest.approx(0, abs=1e-6) and entropy_share > 0.15
+
+
 def test_stored_sprites_become_pictures():
     data = sprites(3)
     x, factors = white_on_black(data.train)
