@@ -160,8 +160,8 @@ def test_pruning_forgets_only_collapsed_dimensions():
     model = beta_vae().model
     code = torch.zeros(400, 20)
     code[:, 0] = data.test[1][:, 4].float()
-    code[:, 1] = 1e-3 * code[:, 0]
-    model.encoder = lambda x: code[: len(x)]
+    code[:, 1] = 2**-10 * code[:, 0]
+    model.encoder.forward = lambda x: code[: len(x)]
     found = of_factors(model, data)
     entropy_share = found["MIG, collapsed pruned"].value
     assert found["MIG"].value == pytest.approx(0, abs=1e-6) and entropy_share > 0.15
