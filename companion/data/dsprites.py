@@ -24,6 +24,7 @@ SHAPES = ("square", "ellipse", "heart")
 SIZES = (3, 6, 40, 32, 32)  # values of each factor; the last one varies fastest
 ROWS = math.prod(SIZES)  # 737,280
 SIZE = 64  # pixels a side
+FEW = 50_000  # images are drawn sooner than all are read
 HELD_OUT = 10_000  # rows, in a fixed random order, that no model trains on
 WINDOW = 28  # pixels a side: no sprite is larger
 HEART_UNIT, HEART_DROP = 0.6618, 1.44  # pixels: the curve's unit, and how high its middle lies
@@ -152,7 +153,7 @@ def load(images: int = 0) -> Dataset:
         raise ValueError(f"images must be 0 (all) to {len(train):,}, got {images}")
     train = train[: images or len(train)]
     path, kept = next(filter(os.path.isfile, places()), None), cache() / "dsprites-drawn.bin"
-    if path is None and images and not kept.exists():
+    if path is None and images and (images <= FEW or not kept.exists()):
         packed = [pack(draw(factors_of(rows))) for rows in (train, test)]
     else:
         bits = drawn(kept) if path is None else read_original(path)
