@@ -8,6 +8,7 @@
 PYTHON ?= python3
 SELECT ?=
 PIP = -m pip install -q --disable-pip-version-check
+TRAINS = latent/vae latent/beta_vae
 NOTEBOOKS = $$(find book -name '*.ipynb' -not -path '*/_*' -not -path '*/.*')
 # Reading has a small environment of its own, unless the large one is there already.
 READER := $(if $(wildcard .venv/.ready),.venv,.venv-book)
@@ -45,9 +46,10 @@ chapters: .venv/.ready
 	OMP_NUM_THREADS=1 COMPANION_STATIC=1 .venv/bin/python -m pytest -n auto --nbmake \
 	  --nbmake-timeout=600 $(NOTEBOOKS)
 	mkdir -p _build/vary
-	cd _build/vary && OMP_NUM_THREADS=1 COMPANION_RUNS=$(CURDIR)/_build/vary/runs \
-	  $(CURDIR)/.venv/bin/papermill $(CURDIR)/book/latent/vae.ipynb vae.ipynb \
-	  -k python3 -p epochs 1 -p subset 512
+	cd _build/vary && for chapter in $(TRAINS); do \
+	  OMP_NUM_THREADS=1 COMPANION_RUNS=$(CURDIR)/_build/vary/runs \
+	  $(CURDIR)/.venv/bin/papermill $(CURDIR)/book/$$chapter.ipynb out.ipynb \
+	  -k python3 -p epochs 1 -p subset 512 || exit 1; done
 
 notebooks: .venv/.ready
 	.venv/bin/python book/_tools/homework.py

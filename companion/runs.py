@@ -173,30 +173,37 @@ def find_published(question: dict[str, Any]) -> Run:
     )
 
 
-def weights_of(run: Run) -> dict[str, Tensor]:
-    """Load a run's weights.
+class Absent(nn.Module):
+    """Stand where a model would be whose weights are not published; say so when it is used."""
 
-    Raises RunError if it has none: of photographs of people only numbers are published.
-    """
-    if run.config["data"]["name"] in PEOPLE and not run.weights.exists():
-        raise RunError(f"the weights of {run.name} remember faces of people and are not published")
-    return load_tensors(run.weights)[0]
+    def __init__(self, run: Run):
+        super().__init__()
+        why = "its weights are not published; to have them, train with epochs above 0"
+        self.reason = f"{run.name} is a record of numbers: {why}"
+
+    def __getattr__(self, name: str) -> Any:
+        raise RunError(self.reason)
+
+    def forward(self, *inputs: Any) -> Any:
+        """Raise RunError."""
+        raise RunError(self.reason)
 
 
-def publish(run: Run, root: Path = PUBLISHED) -> Run:
+def publish(run: Run, root: Path = PUBLISHED, *, record_only: bool = False) -> Run:
     """Copy the light part of a complete run, its weights in half precision.
 
-    Of a model trained on photographs of people only the record is copied, never the weights:
-    they remember faces. Raises RunError for a run that no result of the book may rest on.
+    record_only: copy no weights, e.g. of further seeds. Those of a model trained on photographs
+    of people are never copied: they remember faces. Raises RunError for a run that no result of
+    the book may rest on.
     """
     if not run.complete:
         raise RunError(f"{run.name} is not complete: only a finished run can be published")
     if run.config["subset"] or run.source == "stand-in":
         what = f"{run.config['subset'] or 'all'} of the {run.source} data"
         raise RunError(f"{run.name} saw {what}; to publish it, train on all of the original")
-    weights = weights_of(run)
-    if run.config["data"]["name"] in PEOPLE:
-        weights = {}
+    weights, _ = load_tensors(run.weights)
+    if record_only or run.config["data"]["name"] in PEOPLE:
+        weights, run = {}, replace(run, config={**run.config, "record_only": True})
     return write(run, root / run.name, {name: halved(v) for name, v in weights.items()})
 
 

@@ -15,7 +15,7 @@ from companion.data import Dataset
 from companion.files import DamagedFile, check_writable, fit, load_tensors, save_tensors
 from companion.metrics.estimate import Estimate
 from companion.players import Batch, Measure, Recipe, Table, Terms
-from companion.runs import Run, ask, begin, find_published, provenance, weights_of, write
+from companion.runs import Absent, Run, ask, begin, find_published, provenance, write
 
 
 class Diverged(FloatingPointError):
@@ -207,8 +207,10 @@ def on(data: Dataset, device: torch.device) -> Dataset:
 
 
 def recall(run: Run, model: nn.Module) -> Run:
-    """Put a run's weights into the model, on the CPU, in evaluation mode."""
-    fit(model, weights_of(run), run.weights)
+    """Put a run's weights into the model, on the CPU, in evaluation mode, if it has weights."""
+    if run.config.get("record_only"):
+        return replace(run, model=Absent(run))
+    fit(model, load_tensors(run.weights)[0], run.weights)
     run.model = model.cpu().eval()
     return run
 

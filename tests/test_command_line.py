@@ -10,6 +10,7 @@ import pytest
 from companion.__main__ import main
 from companion.data import catalogue
 from companion.data.standins import draw
+from companion.files import write_json
 from companion.runs import all_runs, local_runs
 
 ROOT = Path(__file__).parents[1]
@@ -60,13 +61,18 @@ def test_publish_takes_the_longest(monkeypatch, tmp_path, capsys):
     for epochs in ("10", "2"):
         assert main([*QUICK[:2], "--subset", "64", "--epochs", epochs]) == 0
     name = all_runs(local_runs())[0].name
+    assert main(["publish", name]) == 2
+    assert "saw 64 of the stand-in data" in capsys.readouterr().err
+    for run in all_runs(local_runs()):  # as if it had seen all of the original
+        run.config["data"]["source"] = "original"
+        write_json(run.folder / "config.json", {**run.config, "subset": 0})
     assert main(["publish", name]) == 0
     assert str(tmp_path / "published" / name) in capsys.readouterr().out
     assert [run.epochs for run in all_runs(tmp_path / "published")] == [10]
 
 
 REFUSED = {
-    "train vea": "unknown experiment 'vea' (did you mean 'vae'? known: autoencoder, classifier, ",
+    "train vea": "unknown experiment 'vea' (did you mean 'vae'? known: autoencoder, beta_",
     "train vae -p latnt=3": "vae has no choice 'latnt' (did you mean 'latent'? known: beta, data,",
     "train vae -p latent=many": "latent must be int, got 'many'",
     "train vae -p latent=2.5": "latent must be int, got '2.5'",

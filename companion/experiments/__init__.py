@@ -4,9 +4,11 @@ from companion.experiments.faces import face_reader, face_vae, two_layer_face_va
 from companion.experiments.images import autoencoder, classifier, extractor, vae
 from companion.experiments.sprites import beta_tcvae, beta_vae
 
-EXPERIMENTS = {
-    f.__name__: f for f in (autoencoder, vae, classifier, extractor, beta_vae, beta_tcvae)
-}
+KNOWN = (
+    autoencoder, vae, classifier, extractor, beta_vae, beta_tcvae, two_layer_face_vae, face_vae,
+    face_reader,
+)  # fmt: skip
+EXPERIMENTS = {experiment.__name__: experiment for experiment in KNOWN}
 
 __all__ = [
     "EXPERIMENTS", "autoencoder", "beta_tcvae", "beta_vae", "classifier", "extractor",
