@@ -66,7 +66,7 @@ def published(entry: dict[str, Any] | None) -> str:
     if entry["published"] is None:
         return "none credible"
     low, high, unit = entry["published"]["low"], entry["published"]["high"], entry["unit"]
-    return f"{low:g} {unit}" if low == high else f"{low:g} to {high:g} {unit}"
+    return (f"{low:g} {unit}" if low == high else f"{low:g} to {high:g} {unit}").strip()
 
 
 def verdict(ours: Result, entry: dict[str, Any] | None) -> str:
