@@ -85,7 +85,8 @@ def test_edition_executes(script: Path, monkeypatch: pytest.MonkeyPatch, tmp_pat
     notebook = edition(script)
     client = NotebookClient(notebook, timeout=600, kernel_name="python3")
     client.execute(cwd=str(tmp_path))
-    assert "GPU:" in notebook.cells[0].outputs[0].text
+    said = "".join(output.get("text", "") for output in notebook.cells[0].outputs)
+    assert "GPU:" in said  # a warning, or the first half of the line, may come first
 
 
 @pytest.fixture(scope="module")
