@@ -21,6 +21,11 @@ def nose_tip(head: Head) -> Tensor:
     return head.between("nose_length", 0.11, 0.21)
 
 
+def mouth_reach(head: Head) -> Tensor:
+    """Half the width of the mouth; a smile draws it out."""
+    return head.between("mouth_width", 0.105, 0.165) * (1 + 0.30 * head["smile"].clamp(min=0))
+
+
 def nose_axis(head: Head) -> Tensor:
     """The place across the nose; it stands out, so a turn moves it more than the face."""
     rise = step(head.y, -0.05, nose_tip(head))
@@ -42,7 +47,7 @@ def emboss(head: Head, z: Tensor) -> None:
     rise = 0.088 * height * bump(u / (broad * (0.75 + 0.35 * along)))
     rise += 0.026 * bump((u.abs() - 1.25 * broad) / (0.55 * broad), (y - tip + 0.005) / 0.028)
     cheek_y = 0.16 - 0.02 * cheerful + 0.04 * old
-    rise += (0.022 + 0.02 * cheerful) * bump((side - 0.215) / 0.085, (y - cheek_y) / 0.085)
+    rise += (0.022 + 0.03 * cheerful) * bump((side - 0.215) / 0.085, (y - cheek_y) / 0.085)
     z[:, part.rows] += rise
     part = head.crop(0.12, 0.54)
     y, u = part.y, part.u
@@ -72,7 +77,7 @@ def wrinkles(head: Head, dark: Tensor) -> None:
     dark[:, part.rows] += 0.8 * old * (1 - step(off, 0.06, 0.11)) * sag
     part = head.crop(0.06, 0.46)
     y, side = part.y, part.u.abs()
-    tip, mouth_wide = nose_tip(head), head.between("mouth_width", 0.105, 0.165)
+    tip, mouth_wide = nose_tip(head), mouth_reach(head)
     t = ((y - tip) / (MOUTH + 0.06 - tip)).clamp(0, 1)
     run = 0.075 + (mouth_wide - 0.03) * t * (1.25 - 0.25 * t)
     ends = step(y, tip - 0.04, tip + 0.02) * (1 - step(y, 0.33, 0.39))
@@ -100,9 +105,9 @@ def eyes(head: Head, face: Tensor, shade: Tensor) -> Tensor:
     dx, dy = head.u.abs() - spacing(head), head.y - EYES
     dy = dy + 0.05 * dx * 1.6  # outer corners a little higher
     open_ = head.between("eye_openness", 0.22, 0.68) * size
-    s = dx / size
+    s, cheerful = dx / size, head["smile"].clamp(min=0)  # cheeks push up the lower lids
     vault = 1 - s.square()
-    upper, lower = dy + 0.98 * open_ * vault, dy - 0.62 * open_ * vault
+    upper, lower = dy + 0.98 * open_ * vault, dy - (0.62 - 0.3 * cheerful) * open_ * vault
     white = fill(torch.maximum(-upper, lower))
     gaze = 0.42 * size * head["gaze"] * head.u.sign()
     iris_r = 0.50 * head.between("eye_size", 0.088, 0.106)
@@ -138,11 +143,11 @@ def nostrils(head: Head) -> Tensor:
 
 def mouth(head: Head, albedo: Tensor, skin: Tensor) -> Tensor:
     """Draw lips, teeth and what is between them over the painted skin."""
-    px, wide = head.pixel, head.between("mouth_width", 0.105, 0.165)
+    px, wide = head.pixel, mouth_reach(head)
     s = head.u / wide
     vault = (1 - s.square()).clamp(min=-1)
-    curve = MOUTH + (0.008 + 0.064 * head["smile"]) * (0.42 - s.square().clamp(max=1.7))
-    gape = head.between("mouth_open", 0.0, 0.115)
+    curve = MOUTH + (0.008 + 0.072 * head["smile"]) * (0.42 - s.square().clamp(max=1.7))
+    gape = head.between("mouth_open", 0.0, 0.115) + 0.05 * head["smile"].clamp(min=0)
     full = head.between("lips", 0.75, 1.25) * (1 - 0.3 * years(head))
     d = head.y - curve
     closed = vault.clamp(min=0)
