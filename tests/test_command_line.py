@@ -118,7 +118,7 @@ def test_runs_of_a_folder_that_is_no_folder_are_none(monkeypatch, tmp_path, caps
 def test_data_says_what_is_here(capsys):
     assert main(["data"]) == 0
     said = capsys.readouterr().out
-    assert "fashion-mnist" in said and "stand-in" in said
+    assert "fashion-mnist" in said and "persian" in said and "stand-in" in said
 
 
 def test_help_teaches():

@@ -161,7 +161,7 @@ def test_wrong_questions_are_answered_in_one_sentence(call, says):
 
 def test_drawn_data_load_by_name(monkeypatch):
     monkeypatch.setitem(DRAWN, "dsprites", lambda: "sprites")
-    assert load("dsprites") == "sprites" and {"dsprites", "faces"} < set(known())
+    assert load("dsprites") == "sprites" and {"dsprites", "faces", "persian"} < set(known())
     with pytest.raises(ValueError, match="faces has one split of its own, got '80/20'"):
         load("faces", "80/20")
     with pytest.raises(ValueError, match="did you mean 'dsprites'"):

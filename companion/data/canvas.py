@@ -74,16 +74,17 @@ def spline(knots: int, steps: int) -> Tensor:
     return weights
 
 
-def strokes(points: Tensor, width: Tensor | float) -> Tensor:
-    """Draw along points (n, P, 2) of (x, y), closer together than `width` pixels: (n, 28, 28).
+def strokes(points: Tensor, width: Tensor | float, size: int = SIZE) -> Tensor:
+    """Draw along points (n, P, 2) of (x, y), closer together than `width`: (n, size, size).
 
     A Gaussian spot is a product of a column and a row, so the sum over all spots is a product
     of matrices; what is dense enough is full ink.
     """
     spread = 0.5 * torch.as_tensor(width, dtype=torch.float64).view(-1, 1, 1)
-    down = torch.exp(-(((points[:, None, :, 1] - AXIS[:, None]) / spread) ** 2))
-    along = torch.exp(-(((points[:, :, None, 0] - AXIS) / spread) ** 2))
-    return (1.5 * down @ along - 0.3).clamp(0, 1)  # (n, 28, P) (n, P, 28) -> (n, 28, 28)
+    axis = torch.arange(size, dtype=torch.float64)
+    down = torch.exp(-(((points[:, None, :, 1] - axis[:, None]) / spread) ** 2))
+    along = torch.exp(-(((points[:, :, None, 0] - axis) / spread) ** 2))
+    return (1.5 * down @ along - 0.3).clamp(0, 1)  # (n, S, P) (n, P, S) -> (n, S, S)
 
 
 def cloth(dice: Dice, u: Tensor, stripes: float, checks: float, prints: float) -> Tensor:

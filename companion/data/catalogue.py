@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from companion.data import dsprites, faces
+from companion.data import dsprites, faces, persian
 from companion.data.dataset import Dataset, fingerprint
 from companion.data.downloads import DataError, fetch, offline
 from companion.data.originals import ARCHIVES, Found, cache, find, parse
@@ -15,7 +15,11 @@ from companion.data.standins import draw
 from companion.maths import nearest
 
 SPLITS = ("official", "80/20")
-DRAWN = {"dsprites": dsprites.load, "faces": faces.load_faces}  # with a split of their own
+DRAWN = {  # with a split of their own
+    "dsprites": dsprites.load,
+    "faces": faces.load_faces,
+    "persian": persian.load_persian,
+}
 _said: set[str] = set()  # what this process has been warned of
 _in_vain: dict[str, str] = {}  # downloads that failed in this process, and why
 
@@ -28,7 +32,7 @@ def known() -> tuple[str, ...]:
 def load(name: str, split: str = "official") -> Dataset:
     """Load images uint8 (N, 1, 28, 28) in 0..255 and labels int64 (N,) of a data set.
 
-    "dsprites" and "faces", which the package draws, are as `dsprites.load` and `load_faces` give
+    "dsprites", "faces" and "persian" are as `dsprites.load`, `load_faces` and `load_persian` give
     them by default. The others are looked for in the folder COMPANION_DATA, then in the user's
     cache, then downloaded (unless COMPANION_OFFLINE is set); every byte is checked. Where the
     original cannot be had, pictures of the same shapes and classes are drawn, with one warning;
@@ -115,4 +119,4 @@ def status() -> list[dict[str, Any]]:
                 "damaged": [str(path) for path in found.damaged],
             }
         )
-    return rows
+    return [*rows, persian.status()]

@@ -22,6 +22,11 @@ STALL = 20.0  # seconds without a byte after which a mirror is given up
 SLOWEST = 2_000  # bytes per second, on average, below which it is given up too
 PLAIN = {"Accept-Encoding": "identity"}  # or a server may unpack the .gz on its way
 
+BY_HAND = {
+    "persian": "the Hoda set is free for research and non-commercial use only: put its files "
+    "'Train 60000.cdb' and 'Test 20000.cdb', from http://farsiocr.ir, into COMPANION_DATA/hoda",
+}
+
 
 class DataError(RuntimeError):
     """A data set cannot be had; the message is one sentence."""
@@ -108,8 +113,10 @@ def fetch(name: str, folder: Path | None = None) -> Path:
 
     They go to the user's cache, or below `folder`: copied to a machine without network, that
     folder is a valid COMPANION_DATA. Raises ValueError for an unknown name, DataError, in one
-    sentence, when no mirror has the right bytes or they cannot be stored.
+    sentence, when no mirror has the right bytes, they cannot be stored or their terms forbid it.
     """
+    if name in BY_HAND:
+        raise DataError(f"{name} is not downloaded: {BY_HAND[name]}")
     if name not in ARCHIVES:
         raise ValueError(f"no data set to download is called {name!r} {nearest(name, ARCHIVES)}")
     archive = ARCHIVES[name]

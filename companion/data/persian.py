@@ -1,0 +1,116 @@
+"""Persian digits: those of the Hoda set in frames of one size, or drawn if they are not here."""
+
+import warnings
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from companion.data import persian_drawing
+from companion.data.dataset import Dataset, fingerprint
+from companion.data.downloads import BY_HAND
+from companion.data.hoda import PARTS, Scans, find, genuine, places, read_part
+from companion.data.originals import cache
+
+CLASS_NAMES = tuple(chr(0x6F0 + digit) for digit in range(10))  # ۰ to ۹: label k is the digit k
+SIZES = (28, 32)  # pixels a side
+MARGIN = 2  # pixels on each side that stay empty
+CHUNK = 1000  # scans framed at once
+
+
+def overlap(extent: np.ndarray, longer: np.ndarray, room: int, size: int) -> np.ndarray:
+    """Measure how much of each source pixel lies in each pixel of the frame, along one axis.
+
+    A scan is shrunk only if its longer side has more than size - 2 MARGIN pixels. A pixel
+    of the frame is 2 `longer` units wide, so all numbers are whole: float32 (N, size, room).
+    """
+    extent, pixel = extent[:, None, None], 2 * longer[:, None, None]
+    source = np.minimum(pixel, 2 * (size - 2 * MARGIN))  # the width of a source pixel
+    whole = (size - extent) // 2 * pixel
+    start = np.where(pixel > source, (size * pixel - extent * source) // 2, whole)
+    left = np.arange(size)[None, :, None] * pixel
+    begin = start + np.arange(room)[None, None] * source
+    shared = np.minimum(left + pixel, begin + source) - np.maximum(left, begin)
+    return np.maximum(shared, 0).astype(np.float32)
+
+
+def framed(scans: Scans, size: int) -> Tensor:
+    """Put each scan in the middle of a square: uint8 (N, 1, size, size), 0 paper and 255 ink.
+
+    The middle of the scan's edges comes to the middle of the square. A scan whose longer side
+    has more than size - 4 pixels is shrunk to that, its aspect ratio kept; a pixel is then ink
+    if at least half of its area is. The others stay as they are, pixel by pixel.
+    """
+    framed = torch.empty(len(scans.labels), 1, size, size, dtype=torch.uint8)
+    images = scans.images()
+    for begin in range(0, len(framed), CHUNK):
+        chunk = slice(begin, begin + CHUNK)
+        width, height = scans.widths[chunk], scans.heights[chunk]
+        sheet = np.zeros((len(width), height.max(), width.max()), np.float32)
+        for scan, image in zip(sheet, images, strict=False):
+            scan[: image.shape[0], : image.shape[1]] = image
+        longer = np.maximum(width, height)
+        rows = overlap(height, longer, sheet.shape[1], size)
+        columns = overlap(width, longer, sheet.shape[2], size).transpose(0, 2, 1)
+        covered = rows @ sheet @ columns  # whole numbers below 2^24: exact in float32
+        ink = covered >= 2 * (longer**2)[:, None, None]
+        framed[chunk, 0] = torch.from_numpy(ink.astype(np.uint8) * 255)
+    return framed
+
+
+@lru_cache(maxsize=1)
+def original(folder: Path, size: int) -> tuple[Tensor, ...]:
+    """Read and frame training images and labels, test images and labels."""
+    train, test = (read_part(folder / part.name, part) for part in PARTS)
+    labels = [torch.tensor(scans.labels) for scans in (train, test)]
+    return framed(train, size), labels[0], framed(test, size), labels[1]
+
+
+@lru_cache(maxsize=len(SIZES))
+def drawn(size: int) -> tuple[Tensor, ...]:
+    """Draw training images and labels, test images and labels; warn, once per process and size."""
+    why = BY_HAND["persian"] + "".join(f"; only {path} is here" for path in lone_files())
+    warnings.warn(f"persian is drawn by this package, not the original: {why}", stacklevel=3)
+    draw = persian_drawing.draw
+    return *draw(60_000, seed=0, size=size), *draw(20_000, seed=1, size=size)
+
+
+def lone_files() -> list[Path]:
+    """List the files of the set that lie in a folder without the other one."""
+    return [path for home in places() for part in PARTS if (path := home / part.name).is_file()]
+
+
+def load_persian(size: int = 28) -> Dataset:
+    """Load Persian digits uint8 (N, 1, size, size), 0 paper or 255 ink, and labels int64 (N,).
+
+    Label k is the digit k, written ۰ to ۹. The original is the Hoda set (Khosravi and Kabir
+    2007), framed as `framed` says, in its official split: 60,000 to train on, in random order,
+    and 20,000 to test on, sorted by class. It is free for research and non-commercial use only,
+    so only the reader can fetch it: its two files are looked for in COMPANION_DATA and in the
+    cache, there in a folder "hoda" or without one. If they are not found, as many digits are
+    drawn, with one warning; `source` is then "stand-in". Raises ValueError if size is neither
+    28 nor 32, DataError if a file is damaged: nothing is put in its place.
+    """
+    if size not in SIZES:
+        raise ValueError(f"Persian digits are 28 or 32 pixels wide, got size={size}")
+    folder = find()
+    parts = drawn(size) if folder is None else original(folder, size)
+    source = "stand-in" if folder is None else "original"
+    return Dataset("persian", parts[:2], parts[2:], CLASS_NAMES, source, fingerprint(*parts))
+
+
+def status() -> dict[str, Any]:
+    """Say where the original is found, on which path, how many bytes, and which are damaged."""
+    folder = find()
+    paths = [folder / part.name for part in PARTS] if folder else []
+    pairs = zip(paths, PARTS, strict=False)
+    damaged = [str(path) for path, part in pairs if not genuine(path, part)[1]]
+    found = "cache" if folder in (cache(), cache() / "hoda") else "COMPANION_DATA"
+    if damaged or not folder:
+        found = "damaged: refused" if folder else "not here: a stand-in would be used"
+    size = sum(path.stat().st_size for path in paths)
+    row = {"name": "persian", "found": found, "path": str(folder or ""), "bytes": size}
+    return {**row, "damaged": damaged}
