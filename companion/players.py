@@ -74,6 +74,7 @@ class Recipe:
     watch: Measure = nothing  # measured while training, the headline first; cheap
     watch_every: int = 1  # epochs
     measure: Measure = nothing  # measured once at the end, beside what is watched
+    keep: Callable[[Any], Tensor] | None = None  # model -> uint8 images, kept whenever watched
 
     def __post_init__(self) -> None:
         if self.batch_size < 1:
@@ -147,6 +148,7 @@ class Table:
         self.average = None
         if recipe.ema:
             self.average = AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(recipe.ema))
+        self.kept: dict[str, Tensor] = {}  # what the recipe keeps, by epoch
         self.turns: dict[str, Any] = {}
         self.optimizers: dict[str, Any] = {}
         for name, player in recipe.players.items():
@@ -176,9 +178,17 @@ class Table:
             optimizer.zero_grad()
         return {key: value.detach() for key, value in terms.items()}
 
+    @torch.no_grad()
+    def keep(self, epoch: int) -> None:
+        """Keep what the recipe wants of this epoch's answer, in evaluation mode."""
+        if self.recipe.keep is not None:
+            self.kept[f"{epoch:04d}"] = self.recipe.keep(self.answer.eval()).cpu()
+            self.model.train()
+
     def tensors(self) -> dict[str, Tensor]:
         """Name every tensor that a restart needs."""
         found = {f"model/{k}": v for k, v in self.model.state_dict().items()}
+        found |= {f"kept/{epoch}": images for epoch, images in self.kept.items()}
         if self.average is not None:
             found |= {f"average/{k}": v for k, v in self.average.state_dict().items()}
         for name, optimizer in self.optimizers.items():
@@ -189,12 +199,13 @@ class Table:
     def restore(self, tensors: dict[str, Tensor], path: Path) -> None:
         """Take back what `tensors` named. Raises DamagedFile if a name, type or shape differs."""
         own = {key: value.dtype for key, value in self.tensors().items()}
-        homes = ("model/", "average/", *(f"optimizer/{name}/" for name in self.optimizers))
+        homes = ["model/", "average/", "kept/", *(f"optimizer/{k}/" for k in self.optimizers)]
         for key, value in tensors.items():
-            if not key.startswith(homes) or own.get(key, value.dtype) != value.dtype:
+            if not key.startswith(tuple(homes)) or own.get(key, value.dtype) != value.dtype:
                 raise DamagedFile(f"{path} does not fit: no {value.dtype} {key} in this training")
         fit(self.model, part(tensors, "model/"), path)
         fit(self.average or nn.Module(), part(tensors, "average/"), path)
+        self.kept = part(tensors, "kept/")
         for name, optimizer in self.optimizers.items():
             params = [p for g in optimizer.param_groups for p in g["params"]]
             state = optimizer_state(part(tensors, f"optimizer/{name}/"), params, path)

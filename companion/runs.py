@@ -69,6 +69,15 @@ class Run:
         return self.folder / "weights.safetensors"
 
     @property
+    def snapshots(self) -> dict[int, Tensor]:
+        """What the recipe kept while training, by epoch: uint8 images (N, C, H, W) in 0..255.
+
+        Raises RunError if it kept nothing.
+        """
+        kept, _ = load_tensors(self.folder / "snapshots.safetensors")
+        return {int(epoch): kept[epoch] for epoch in sorted(kept)}
+
+    @property
     def state(self) -> Path:
         """The file from which a training resumes: weights, optimizers, epochs, history."""
         return self.folder.parent / "state.safetensors"
@@ -92,10 +101,13 @@ def read(folder: Path) -> Run:
         raise RunError(f"{folder} holds no whole run ({type(error).__name__})") from error
 
 
-def write(run: Run, folder: Path, weights: dict[str, Tensor]) -> Run:
+def write(
+    run: Run, folder: Path, weights: dict[str, Tensor], kept: dict[str, Tensor] | None = None
+) -> Run:
     """Write a finished run; its config.json comes last and says that the rest is whole."""
-    if weights:
-        save_tensors(folder / "weights.safetensors", weights, epochs=run.epochs)
+    for name, tensors in {"weights": weights, "snapshots": kept}.items():
+        if tensors:
+            save_tensors(folder / f"{name}.safetensors", tensors, epochs=run.epochs)
     write_json(folder / "metrics.json", run.metrics)
     with write_atomically(folder / "history.jsonl") as draft:
         draft.write_text("".join(json.dumps(row) + "\n" for row in run.history))
@@ -192,19 +204,20 @@ class Absent(nn.Module):
 def publish(run: Run, root: Path = PUBLISHED, *, record_only: bool = False) -> Run:
     """Copy the light part of a complete run, its weights in half precision.
 
-    record_only: copy no weights, e.g. of further seeds. Those of a model trained on photographs
-    of people are never copied: they remember faces. Raises RunError for a run that no result of
-    the book may rest on.
+    record_only: copy no weights and snapshots, e.g. of further seeds. Those of a model trained on
+    photographs of people are never copied: they show faces. Raises RunError for a run that no
+    result of the book may rest on.
     """
     if not run.complete:
         raise RunError(f"{run.name} is not complete: only a finished run can be published")
     if run.config["subset"] or run.source == "stand-in":
         what = f"{run.config['subset'] or 'all'} of the {run.source} data"
         raise RunError(f"{run.name} saw {what}; to publish it, train on all of the original")
-    weights, _ = load_tensors(run.weights)
+    (weights, _), pictures = load_tensors(run.weights), run.folder / "snapshots.safetensors"
+    kept = load_tensors(pictures)[0] if pictures.exists() else {}
     if record_only or run.config["data"]["name"] in PEOPLE:
-        weights, run = {}, replace(run, config={**run.config, "record_only": True})
-    return write(run, root / run.name, {name: halved(v) for name, v in weights.items()})
+        weights, kept, run = {}, {}, replace(run, config={**run.config, "record_only": True})
+    return write(run, root / run.name, {name: halved(v) for name, v in weights.items()}, kept)
 
 
 def halved(weight: Tensor) -> Tensor:

@@ -164,6 +164,7 @@ def play(table: Table, data: Dataset, run: Run, epochs: int) -> None:
                 row |= {
                     f"test/{k}": float(v) for k, v in observe(table, data, recipe.watch).items()
                 }
+                table.keep(epoch + 1)
             history = [*run.history, row]
             if host.is_main_process:
                 save_tensors(run.state, table.tensors(), epochs=epoch + 1, history=history)
@@ -175,7 +176,7 @@ def play(table: Table, data: Dataset, run: Run, epochs: int) -> None:
         made = {"complete": True, "precision": table.precision, "wall_seconds": seconds}
         whole = replace(run, config={**run.config, **made, **provenance()})
         if host.is_main_process:
-            write(whole, run.folder, table.answer.state_dict())
+            write(whole, run.folder, table.answer.state_dict(), table.kept)
         run.config = whole.config  # complete only now that it is written
         host.wait_for_everyone()
     except KeyboardInterrupt:

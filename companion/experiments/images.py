@@ -30,6 +30,7 @@ from companion.players import Batch, Player, Recipe, as_unit
 
 ADAM = partial(torch.optim.Adam, lr=2e-3)
 EPSILONS = (0.0, 0.01, 0.02, 0.05, 0.1, 0.2)  # of FGSM, in units of the pixel range
+DIGITS = ("mnist", "persian")  # data whose mirror images are others
 
 
 def images(data: Dataset, n: int = 0) -> tuple[Tensor, Tensor]:
@@ -46,15 +47,25 @@ def fast(model: nn.Module) -> nn.Module:
 def flip_and_shift(batch: Batch) -> Batch:
     """Mirror half of the images and move each by up to 2 pixels: (B, 1, 28, 28) in [0, 1]."""
     x, *rest = as_unit(batch)
+    mirrored = torch.rand(len(x), 1, 1, 1, device=x.device) < 0.5
+    return (shifted(torch.where(mirrored, x.flip(3), x)), *rest)
+
+
+def shift(batch: Batch) -> Batch:
+    """Move each image by up to 2 pixels, for digits, which no mirror leaves what they are."""
+    x, *rest = as_unit(batch)
+    return (shifted(x), *rest)
+
+
+def shifted(x: Tensor) -> Tensor:
+    """Move each of (B, 1, H, W) by up to 2 pixels down or up, right or left."""
     n, _, height, width = x.shape
-    x = torch.where(torch.rand(n, 1, 1, 1, device=x.device) < 0.5, x.flip(3), x)
     x = F.pad(x, (2, 2, 2, 2))
     down, right = torch.randint(0, 5, (2, n, 1), device=x.device)
     rows = torch.arange(height, device=x.device) + down  # (B, H)
     columns = torch.arange(width, device=x.device) + right  # (B, W)
     each = torch.arange(n, device=x.device)[:, None, None]
-    x = x.transpose(0, 1)[:, each, rows[:, :, None], columns[:, None, :]].transpose(0, 1)
-    return (x, *rest)
+    return x.transpose(0, 1)[:, each, rows[:, :, None], columns[:, None, :]].transpose(0, 1)
 
 
 class Probe:
@@ -181,5 +192,5 @@ def extractor(data: str = "fashion-mnist", horizon: int = 20) -> Recipe:
     """Train the network whose features measure every Fréchet distance of the book."""
     model = extractor_network()
     player = Player(fast(model), cross_entropy, ADAM, cosine(horizon, 0.2, 0.01))
-    source = partial(load, data)
-    return Recipe(model, {"extractor": player}, source, 128, flip_and_shift, watch=of_labels)
+    source, moved = partial(load, data), shift if data in DIGITS else flip_and_shift
+    return Recipe(model, {"extractor": player}, source, 128, moved, watch=of_labels)

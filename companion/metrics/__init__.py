@@ -7,6 +7,14 @@ from companion.metrics.aggregate import (
 )
 from companion.metrics.classification import accuracy, fgsm, robust_accuracy
 from companion.metrics.codes import active_units, linear_probe
+from companion.metrics.coverage import (
+    Overlap,
+    class_histogram,
+    classes_present,
+    effective_classes,
+    imbalance,
+    overlap,
+)
 from companion.metrics.disentanglement import (
     ImportanceScores,
     InformationGap,
@@ -16,17 +24,24 @@ from companion.metrics.disentanglement import (
     separated_predictability,
 )
 from companion.metrics.estimate import Estimate, mean_of
-from companion.metrics.frechet import Frechet, frechet_distance
+from companion.metrics.frechet import (
+    Frechet,
+    extrapolated_distance,
+    frechet_distance,
+    gaussian_distance,
+)
 from companion.metrics.inception import inception_distance
 from companion.metrics.likelihood import elbo_terms, importance_weighted_nll
 from companion.metrics.pictures import signal_to_noise, similarity
 from companion.metrics.spectrum import radial_spectrum
 
 __all__ = [
-    "Decomposition", "Estimate", "Frechet", "ImportanceScores", "InformationGap",
-    "SeparatedPredictability", "accuracy", "active_units", "elbo_terms", "fgsm",
-    "frechet_distance", "importance_scores", "importance_weighted_nll", "inception_distance",
-    "kl_decomposition", "linear_probe", "mean_of", "mutual_information_gap",
-    "mutual_information_gap_of_posteriors", "radial_spectrum", "robust_accuracy",
-    "separated_predictability", "signal_to_noise", "similarity",
+    "Decomposition", "Estimate", "Frechet", "ImportanceScores", "InformationGap", "Overlap",
+    "SeparatedPredictability", "accuracy", "active_units", "class_histogram", "classes_present",
+    "effective_classes", "elbo_terms", "extrapolated_distance", "fgsm", "frechet_distance",
+    "gaussian_distance", "imbalance", "importance_scores", "importance_weighted_nll",
+    "inception_distance", "kl_decomposition", "linear_probe", "mean_of",
+    "mutual_information_gap", "mutual_information_gap_of_posteriors", "overlap",
+    "radial_spectrum", "robust_accuracy", "separated_predictability", "signal_to_noise",
+    "similarity",
 ]  # fmt: skip

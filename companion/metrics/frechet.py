@@ -1,44 +1,91 @@
 """Fréchet distance between two sets of images, on the features of the book's own classifier."""
 
+from collections.abc import Sequence
 from functools import cache
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from companion.files import fit, load_tensors
 from companion.maths import nearest
 from companion.metrics.codes import codes
 from companion.metrics.estimate import Estimate
-from companion.models.classifier import extractor_network
+from companion.models.classifier import Classifier, extractor_network
 from companion.runs import all_runs
 
 
 def frechet_distance(a: Tensor, b: Tensor) -> Tensor:
     """Squared Fréchet distance of Gaussians fitted to features (N, D) and (M, D).
 
-    |m_a - m_b|^2 + tr(S_a + S_b - 2 (S_a S_b)^(1/2)); Heusel et al. 2017, eq. 6. The trace of
-    the root is the sum of the singular values of S_a^(1/2) S_b^(1/2). Raises ValueError unless
-    both are two or more points in the same space.
+    Heusel et al. 2017, eq. 6. Raises ValueError unless both are two or more points in the same
+    space.
     """
     if a.ndim != 2 or b.ndim != 2 or a.shape[1] != b.shape[1] or min(len(a), len(b)) < 2:
         got = f"{tuple(a.shape)} and {tuple(b.shape)}"
         raise ValueError(f"needs features (N, D) and (M, D), N and M at least 2, got {got}")
     a, b = a.double(), b.double()
-    difference = (a.mean(0) - b.mean(0)).square().sum()
-    cov_a, cov_b = torch.cov(a.T), torch.cov(b.T)
-    cross = torch.linalg.matrix_norm(root(cov_a) @ root(cov_b), ord="nuc")
+    return gaussian_distance(a.mean(0), torch.cov(a.T), b.mean(0), torch.cov(b.T))
+
+
+def gaussian_distance(mean_a: Tensor, cov_a: Tensor, mean_b: Tensor, cov_b: Tensor) -> Tensor:
+    """Squared Fréchet distance of two Gaussians: means (D,) and covariances (D, D).
+
+    |m_a - m_b|^2 + tr(S_a + S_b - 2 (S_a S_b)^(1/2)); Dowson and Landau 1982. With
+    S_a = A A^T for any square A, the product has the eigenvalues of the symmetric A^T S_b A: no
+    root of a matrix is needed, only the roots of these.
+    """
+    half = factor(cov_a)
+    cross = torch.linalg.eigvalsh(half.T @ cov_b @ half).clamp_min(0).sqrt().sum()
+    difference = (mean_a - mean_b).square().sum()
     return difference + cov_a.trace() + cov_b.trace() - 2 * cross
 
 
-def root(covariance: Tensor) -> Tensor:
-    """Symmetric square root of a positive semi-definite matrix (D, D)."""
+def factor(covariance: Tensor) -> Tensor:
+    """Some A with A A^T the covariance (D, D): Cholesky's, unless a direction has no variance."""
+    lower, failed = torch.linalg.cholesky_ex(covariance)
+    if not failed:
+        return lower
     values, vectors = torch.linalg.eigh(covariance)
-    return vectors * values.clamp_min(0).sqrt() @ vectors.T
+    return vectors * values.clamp_min(0).sqrt()
+
+
+def extrapolated_distance(
+    real: Tensor, fake: Tensor, sizes: Sequence[int] = (), draws: int = 1
+) -> Estimate:
+    """Squared Fréchet distance of infinitely many fakes (M, D), by a line in 1 / n.
+
+    The distance of n fakes is too large by about a constant over n, so a straight line through
+    distances of subsets, `draws` random ones of each size, meets the axis 1 / n = 0 at the one
+    without that bias (Chong and Forsyth 2020). sizes: by default ten from M / 5 to
+    M. The bias of the real images (N, D) stays. The error is the line's own. Raises ValueError
+    for fewer than three sizes, or one that is not from 2 to M.
+    """
+    m = len(fake)
+    sizes = list(sizes) or torch.linspace(m / 5, m, 10).round().int().tolist()
+    if len(set(sizes)) < 3 or min(sizes) < 2 or max(sizes) > m or draws < 1:
+        raise ValueError(
+            f"needs three or more sizes from 2 to {m}, draws >= 1, got {sizes}, {draws}"
+        )
+    generator = torch.Generator().manual_seed(0)
+    moments = real.double().mean(0), torch.cov(real.double().T)
+    x, y = [], []
+    for n in sizes:
+        for _ in range(draws):
+            some = fake[torch.randperm(m, generator=generator)[:n]].double()
+            y.append(gaussian_distance(*moments, some.mean(0), torch.cov(some.T)))
+            x.append(1 / n)
+    inverse, found = torch.tensor(x, dtype=torch.double), torch.stack(y)
+    centred = inverse - inverse.mean()
+    slope = (centred * found).sum() / centred.square().sum()
+    value = found.mean() - slope * inverse.mean()
+    rest = (found - value - slope * inverse).square().sum() / (len(x) - 2)
+    error = (rest * (1 / len(x) + inverse.mean() ** 2 / centred.square().sum())).sqrt()
+    return Estimate(value.item(), error.item(), m, "squared distance")
 
 
 @cache
-def extractor(name: str = "fashion-mnist") -> tuple[nn.Module, str]:
+def extractor(name: str = "fashion-mnist") -> tuple[Classifier, str]:
     """Recall the pinned feature extractor of a data set, and its weights' sha256 (8 digits)."""
     runs = [r for r in all_runs() if r.config["experiment"] == "extractor"]
     known = {run.config["choices"]["data"]: run for run in runs}
@@ -63,7 +110,10 @@ class Frechet:
 
     def distance(self, images: Tensor, resamples: int = 10) -> Estimate:
         """Squared Fréchet distance to the real images; its error is a bootstrap over images."""
-        found = self.embed(images)
+        return self.distance_of(self.embed(images), resamples)
+
+    def distance_of(self, found: Tensor, resamples: int = 10) -> Estimate:
+        """Squared Fréchet distance of images whose features (N, 64) are known."""
         draw = torch.Generator().manual_seed(0)
 
         def again(x: Tensor) -> Tensor:

@@ -1,5 +1,6 @@
 """Blocks without probability."""
 
+from companion.nets.adversarial import image_critic, image_generator
 from companion.nets.images import (
     face_decoder,
     face_encoder,
@@ -12,6 +13,7 @@ from companion.nets.images import (
 )
 
 __all__ = [
-    "face_decoder", "face_encoder", "image_decoder", "image_encoder", "sprite_decoder",
-    "sprite_encoder", "two_layer_decoder", "two_layer_encoder",
+    "face_decoder", "face_encoder", "image_critic", "image_decoder", "image_encoder",
+    "image_generator", "sprite_decoder", "sprite_encoder", "two_layer_decoder",
+    "two_layer_encoder",
 ]  # fmt: skip

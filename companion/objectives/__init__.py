@@ -1,5 +1,16 @@
 """Losses: (model, batch, step) -> scalars by name; "loss" is the one that is minimised."""
 
+from companion.objectives.adversarial import (
+    GENERATOR_LOSSES,
+    ClippedRMSprop,
+    critic_loss,
+    discriminator_loss,
+    fooling_loss,
+    generator_loss,
+    gradient_penalty,
+    hinge_loss,
+    slopes,
+)
 from companion.objectives.images import (
     attribute_error,
     cross_entropy,
@@ -11,6 +22,7 @@ from companion.objectives.images import (
 )
 
 __all__ = [
-    "attribute_error", "cross_entropy", "joint", "log_aggregate", "negative_elbo",
-    "negative_tc_elbo", "reconstruction",
+    "GENERATOR_LOSSES", "ClippedRMSprop", "attribute_error", "critic_loss", "cross_entropy",
+    "discriminator_loss", "fooling_loss", "generator_loss", "gradient_penalty", "hinge_loss",
+    "joint", "log_aggregate", "negative_elbo", "negative_tc_elbo", "reconstruction", "slopes",
 ]  # fmt: skip
