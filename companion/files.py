@@ -123,12 +123,46 @@ def described(value: Tensor | None) -> str:
     return f"{'real' if value.is_floating_point() else 'whole'} {tuple(value.shape)}"
 
 
+def pack(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Make weights small enough for publishing: a large matrix in bytes, the rest in half.
+
+    Each row w of a matrix or filter bank of 4,096 or more weights becomes the whole numbers
+    round(w / s) in -127..127, and its s = max |w| / 127 is kept under the name with "/scale". What
+    overflows half precision (above 65,504), and whole numbers, stay as they are.
+    """
+    packed = {}
+    for name, value in weights.items():
+        real = value.is_floating_point()
+        if real and value.ndim > 1 and value.numel() >= 4096 and value.isfinite().all():
+            scale = value.abs().flatten(1).amax(1).clamp_min(1e-12).float() / 127
+            packed[f"{name}/scale"] = scale
+            rows = value / scale.reshape(-1, *[1] * (value.ndim - 1))
+            packed[name] = rows.round().to(torch.int8)
+        else:
+            half = value.half() if real else value
+            packed[name] = half if half.isfinite().all() else value
+    return packed
+
+
+def unpack(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Undo `pack`, up to its rounding; what was not packed comes back as it is."""
+    found = {}
+    for name, value in weights.items():
+        scale = weights.get(f"{name}/scale")
+        if scale is not None:
+            value = value * scale.reshape(-1, *[1] * (value.ndim - 1))
+        if not name.endswith("/scale"):
+            found[name] = value
+    return found
+
+
 def fit(module: nn.Module, weights: dict[str, Tensor], path: Path) -> None:
     """Load weights whose names, shapes and kinds are the module's, or raise DamagedFile.
 
-    The kinds are floating-point and whole numbers; half precision fits into single.
+    The kinds are floating-point and whole numbers; half precision fits into single, and packed
+    weights are unpacked.
     """
-    own = module.state_dict()
+    own, weights = module.state_dict(), unpack(weights)
     for name in sorted(own.keys() | weights.keys()):
         here, there = own.get(name), weights.get(name)
         ours, theirs = described(here), described(there)

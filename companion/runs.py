@@ -17,7 +17,14 @@ import torch
 from torch import Tensor, nn
 
 from companion import __version__
-from companion.files import RunError, load_tensors, save_tensors, write_atomically, write_json
+from companion.files import (
+    RunError,
+    load_tensors,
+    pack,
+    save_tensors,
+    write_atomically,
+    write_json,
+)
 from companion.maths import nearest
 
 KEYS = ("name", "experiment", "choices", "seed", "subset", "data", "epochs", "complete")
@@ -202,7 +209,7 @@ class Absent(nn.Module):
 
 
 def publish(run: Run, root: Path = PUBLISHED, *, record_only: bool = False) -> Run:
-    """Copy the light part of a complete run, its weights in half precision.
+    """Copy the light part of a complete run, its weights packed (`files.pack`).
 
     record_only: copy no weights and snapshots, e.g. of further seeds. Those of a model trained on
     photographs of people are never copied: they show faces. Raises RunError for a run that no
@@ -217,13 +224,7 @@ def publish(run: Run, root: Path = PUBLISHED, *, record_only: bool = False) -> R
     kept = load_tensors(pictures)[0] if pictures.exists() else {}
     if record_only or run.config["data"]["name"] in PEOPLE:
         weights, kept, run = {}, {}, replace(run, config={**run.config, "record_only": True})
-    return write(run, root / run.name, {name: halved(v) for name, v in weights.items()}, kept)
-
-
-def halved(weight: Tensor) -> Tensor:
-    """Half precision, except for whole numbers and for what would overflow (above 65,504)."""
-    half = weight.half() if weight.is_floating_point() else weight
-    return half if half.isfinite().all() else weight
+    return write(run, root / run.name, pack(weights), kept)
 
 
 def provenance() -> dict[str, Any]:

@@ -1,0 +1,65 @@
+"""The packing of published weights: a byte for each weight of a large matrix."""
+
+import pytest
+import torch
+from torch import nn
+
+from companion.files import DamagedFile, fit, pack, save_tensors, unpack
+
+SHAPES = [(64, 64), (8, 32, 4, 4), (32, 128), (2, 4096)]
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_each_weight_comes_back_within_half_a_step_of_its_row(shape):
+    torch.manual_seed(0)
+    weight = torch.randn(shape) * torch.logspace(-6, 6, shape[0]).reshape(
+        -1, *[1] * len(shape[1:])
+    )
+    found = unpack(pack({"w": weight}))["w"]
+    step = weight.abs().flatten(1).amax(1) / 127
+    off = (found - weight).abs().flatten(1).amax(1)
+    assert (off <= 0.5001 * step).all()  # the last digit of single precision
+    assert (off > 0.4 * step).any()  # a rounding that never rounds would be no packing
+
+
+def test_a_packed_matrix_takes_a_quarter_of_its_bytes(tmp_path):
+    weights = {"w": torch.randn(256, 256)}
+    save_tensors(tmp_path / "plain", weights)
+    save_tensors(tmp_path / "packed", pack(weights))
+    ratio = (tmp_path / "packed").stat().st_size / (tmp_path / "plain").stat().st_size
+    assert 0.25 < ratio < 0.26
+
+
+def test_rows_of_zeros_stay_zeros():
+    weight = torch.randn(64, 64)
+    weight[3] = 0
+    assert (unpack(pack({"w": weight}))["w"][3] == 0).all()
+
+
+def test_small_whole_large_and_broken_tensors_are_not_turned_into_bytes():
+    weights = {
+        "bias": torch.randn(5000),
+        "little": torch.randn(10, 10),
+        "count": torch.arange(8192).reshape(64, 128),
+        "broken": torch.full((64, 64), torch.nan),
+        "huge": torch.full((2,), 1e6),
+    }
+    packed = pack(weights)
+    assert packed.keys() == weights.keys()
+    kinds = {name: value.dtype for name, value in packed.items()}
+    assert kinds["bias"] == kinds["little"] == torch.float16
+    assert kinds["count"] == torch.int64 and kinds["huge"] == kinds["broken"] == torch.float32
+    assert packed["broken"].isnan().all()
+
+
+def test_a_module_takes_packed_weights_and_refuses_those_of_another(tmp_path):
+    mine, other = nn.Linear(64, 64), nn.Linear(65, 64)
+    packed = pack(mine.state_dict())
+    fresh = nn.Linear(64, 64)
+    fit(fresh, packed, tmp_path)
+    x = torch.randn(10, 64)
+    assert (fresh(x) - mine(x)).abs().max() < 0.02  # 64 errors of up to 1 / 8 / 254, at random
+    with pytest.raises(
+        DamagedFile, match=r"weight is real \(64, 64\) in the file, real \(64, 65\)"
+    ):
+        fit(other, packed, tmp_path)
