@@ -9,7 +9,7 @@ import pytest
 import torch
 import torchvision.datasets
 
-from companion.data import catalogue, load, unit
+from companion.data import catalogue, hoda, load, unit
 from companion.data.originals import ARCHIVES, find, parse
 from companion.data.standins import draw
 from companion.data.worlds import eight_gaussians, eight_gaussians_density
@@ -154,3 +154,11 @@ def test_points_of_eight_gaussians_follow_their_density():
     assert not torch.equal(data.train[0], data.test[0])
     with pytest.raises(ValueError, match="n=0"):
         eight_gaussians(0)
+
+
+def test_the_first_persian_test_images_hold_all_digits():
+    """The Hoda test file is sorted by class, and many measures take the first n images."""
+    if hoda.find() is None:
+        pytest.skip("the original Hoda set is neither in COMPANION_DATA nor in the cache")
+    counts = load("persian").test[1][:1000].bincount(minlength=10)
+    assert counts.min() > 60 and counts.max() < 140  # 100 each, 4 standard deviations of 10

@@ -63,10 +63,15 @@ def framed(scans: Scans, size: int) -> Tensor:
 
 @lru_cache(maxsize=1)
 def original(folder: Path, size: int) -> tuple[Tensor, ...]:
-    """Read and frame training images and labels, test images and labels."""
+    """Read and frame training images and labels, test images and labels.
+
+    The test file is sorted by class: its order is drawn anew, always the same, so that the first
+    n of its images hold all digits.
+    """
     train, test = (read_part(folder / part.name, part) for part in PARTS)
-    labels = [torch.tensor(scans.labels) for scans in (train, test)]
-    return framed(train, size), labels[0], framed(test, size), labels[1]
+    order = torch.from_numpy(np.random.default_rng(0).permutation(len(test.labels)))
+    images, labels = framed(test, size)[order], torch.tensor(test.labels)[order]
+    return framed(train, size), torch.tensor(train.labels), images, labels
 
 
 @lru_cache(maxsize=len(SIZES))
@@ -87,12 +92,12 @@ def load_persian(size: int = 28) -> Dataset:
     """Load Persian digits uint8 (N, 1, size, size), 0 paper or 255 ink, and labels int64 (N,).
 
     Label k is the digit k, written ۰ to ۹. The original is the Hoda set (Khosravi and Kabir
-    2007), framed as `framed` says, in its official split: 60,000 to train on, in random order,
-    and 20,000 to test on, sorted by class. It is free for research and non-commercial use only,
-    so only the reader can fetch it: its two files are looked for in COMPANION_DATA and in the
-    cache, there in a folder "hoda" or without one. If they are not found, as many digits are
-    drawn, with one warning; `source` is then "stand-in". Raises ValueError if size is neither
-    28 nor 32, DataError if a file is damaged: nothing is put in its place.
+    2007), framed as `framed` says, in its official split: 60,000 to train on and 20,000 to test
+    on, both in random order. It is free for research and non-commercial use only, so only the
+    reader can fetch it: its two files are looked for in COMPANION_DATA and in the cache, there in
+    a folder "hoda" or without one. If they are not found, as many digits are drawn, with one
+    warning; `source` is then "stand-in". Raises ValueError if size is neither 28 nor 32,
+    DataError if a file is damaged: nothing is put in its place.
     """
     if size not in SIZES:
         raise ValueError(f"Persian digits are 28 or 32 pixels wide, got size={size}")
