@@ -104,7 +104,7 @@ def publish_command(args: argparse.Namespace) -> None:
     found = {run.name: run for run in all_runs(local_runs())}  # the longest of each comes last
     if args.run not in found:
         raise ValueError(f"no finished run {args.run!r} here {nearest(args.run, found)}")
-    print(publish(found[args.run], record_only=args.record_only).folder)
+    print(publish(found[args.run], record_only=args.record_only, half=args.half).folder)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -141,6 +141,7 @@ def parser() -> argparse.ArgumentParser:
     sub = commands.add_parser("publish", help="copy a finished run to the published ones")
     sub.add_argument("run")
     sub.add_argument("--record-only", action="store_true", help="without weights: a further seed")
+    sub.add_argument("--half", action="store_true", help="weights in half precision, not in bytes")
     sub.set_defaults(act=publish_command)
     return top
 

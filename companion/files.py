@@ -15,6 +15,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
+LARGE = 4096  # weights of a matrix from which on each of them is published as one byte
+
 
 class RunError(RuntimeError):
     """A run cannot be saved, recalled or published; the message is one sentence."""
@@ -123,17 +125,17 @@ def described(value: Tensor | None) -> str:
     return f"{'real' if value.is_floating_point() else 'whole'} {tuple(value.shape)}"
 
 
-def pack(weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Make weights small enough for publishing: a large matrix in bytes, the rest in half.
+def pack(weights: dict[str, Tensor], large: float = LARGE) -> dict[str, Tensor]:
+    """Make weights small enough for publishing: large matrices in bytes, the rest in half.
 
-    Each row w of a matrix or filter bank of 4,096 or more weights becomes the whole numbers
+    Each row w of a matrix or filter bank of `large` or more weights becomes the whole numbers
     round(w / s) in -127..127, and its s = max |w| / 127 is kept under the name with "/scale". What
     overflows half precision (above 65,504), and whole numbers, stay as they are.
     """
     packed = {}
     for name, value in weights.items():
         real = value.is_floating_point()
-        if real and value.ndim > 1 and value.numel() >= 4096 and value.isfinite().all():
+        if real and value.ndim > 1 and value.numel() >= large and value.isfinite().all():
             scale = value.abs().flatten(1).amax(1).clamp_min(1e-12).float() / 127
             packed[f"{name}/scale"] = scale
             rows = value / scale.reshape(-1, *[1] * (value.ndim - 1))
@@ -142,6 +144,16 @@ def pack(weights: dict[str, Tensor]) -> dict[str, Tensor]:
             half = value.half() if real else value
             packed[name] = half if half.isfinite().all() else value
     return packed
+
+
+def thinned(kept: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Keep nine epochs at most, the first and the last among them, further and further apart."""
+    last = int(max(kept, default=0))
+    near = {
+        min(kept, key=lambda epoch: abs(int(epoch) - last ** (k / 8)))
+        for k in range(9 if kept else 0)
+    }
+    return {epoch: kept[epoch] for epoch in sorted(near)}
 
 
 def unpack(weights: dict[str, Tensor]) -> dict[str, Tensor]:

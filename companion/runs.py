@@ -3,6 +3,7 @@
 import hashlib
 import inspect
 import json
+import math
 import os
 import platform
 import re
@@ -18,10 +19,12 @@ from torch import Tensor, nn
 
 from companion import __version__
 from companion.files import (
+    LARGE,
     RunError,
     load_tensors,
     pack,
     save_tensors,
+    thinned,
     write_atomically,
     write_json,
 )
@@ -208,32 +211,31 @@ class Absent(nn.Module):
         raise RunError(self.reason)
 
 
-def publish(run: Run, root: Path = PUBLISHED, *, record_only: bool = False) -> Run:
-    """Copy the light part of a complete run, its weights packed (`files.pack`).
+def publish(
+    run: Run, root: Path = PUBLISHED, *, record_only: bool = False, half: bool = False
+) -> Run:
+    """Copy the light part of a complete run: packed weights, nine of its snapshots.
 
-    record_only: copy no weights and snapshots, e.g. of further seeds. Those of a model trained on
-    photographs of people are never copied: they show faces. Raises RunError for a run that no
-    result of the book may rest on.
+    record_only: numbers only, and so always of photographs of people. half: weights in half
+    precision, not in bytes. Raises RunError for a run that no result may rest on.
     """
     if not run.complete:
         raise RunError(f"{run.name} is not complete: only a finished run can be published")
     if run.config["subset"] or run.source == "stand-in":
         what = f"{run.config['subset'] or 'all'} of the {run.source} data"
         raise RunError(f"{run.name} saw {what}; to publish it, train on all of the original")
-    (weights, _), pictures = load_tensors(run.weights), run.folder / "snapshots.safetensors"
+    weights, pictures = load_tensors(run.weights)[0], run.folder / "snapshots.safetensors"
     kept = load_tensors(pictures)[0] if pictures.exists() else {}
     if record_only or run.config["data"]["name"] in PEOPLE:
         weights, kept, run = {}, {}, replace(run, config={**run.config, "record_only": True})
-    return write(run, root / run.name, pack(weights), kept)
+    return write(run, root / run.name, pack(weights, math.inf if half else LARGE), thinned(kept))
 
 
 def provenance() -> dict[str, Any]:
     """Tell with what a run is made: package versions, commit (+ if altered), hardware."""
     names = ("torch", "torchvision", "accelerate", "numpy")
-    if torch.cuda.is_available():
-        hardware = torch.cuda.get_device_name()
-    else:
-        hardware = f"{platform.machine()} CPU, {torch.get_num_threads()} threads"
+    processor = f"{platform.machine()} CPU, {torch.get_num_threads()} threads"
+    hardware = torch.cuda.get_device_name() if torch.cuda.is_available() else processor
     git = ["git", "-C", str(Path(__file__).parent)]
     try:
         commit = subprocess.run(

@@ -1,10 +1,12 @@
 """The packing of published weights: a byte for each weight of a large matrix."""
 
+from itertools import pairwise
+
 import pytest
 import torch
 from torch import nn
 
-from companion.files import DamagedFile, fit, pack, save_tensors, unpack
+from companion.files import DamagedFile, fit, pack, save_tensors, thinned, unpack
 
 SHAPES = [(64, 64), (8, 32, 4, 4), (32, 128), (2, 4096)]
 
@@ -63,3 +65,11 @@ def test_a_module_takes_packed_weights_and_refuses_those_of_another(tmp_path):
         DamagedFile, match=r"weight is real \(64, 64\) in the file, real \(64, 65\)"
     ):
         fit(other, packed, tmp_path)
+
+
+def test_nine_snapshots_stay_and_the_gaps_between_them_grow():
+    few = {f"{k:04d}": torch.ones(1) for k in (2, 4)}
+    assert list(thinned(few)) == ["0002", "0004"]
+    kept = [int(k) for k in thinned({f"{k:04d}": torch.ones(1) for k in range(1, 101)})]
+    gaps = [b - a for a, b in pairwise(kept)]
+    assert len(kept) == 9 and kept[0] == 1 and kept[-1] == 100 and gaps == sorted(gaps)

@@ -106,14 +106,15 @@ def test_all_published_runs_are_light_together():
 @with_weights
 def test_headline_numbers_come_back_from_the_weights(run):
     """The same test images and, on a CPU, the same draws: what is left is their packing, which
-    must not move a number by more than the standard error that is printed beside it."""
+    must not move a number by more than the standard error that is printed beside it, or by what
+    no table shows."""
     recipe, data = recipe_of(run), measured_on(run)
     model = recall(run, recipe.model).model
     torch.manual_seed(0)  # as the trainer does before it measures
     for name, found in recipe.watch(model, data).items():
         record = run.metrics[name]
-        assert abs(found.value - record["value"]) <= record["error"], name
-        assert found.error == pytest.approx(record["error"], rel=0.05)
+        assert abs(found.value - record["value"]) <= max(record["error"], 1e-4), name
+        assert found.error == pytest.approx(record["error"], rel=0.05, abs=1e-4)
         assert (found.n, found.unit) == (record["n"], record["unit"])
 
 
