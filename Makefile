@@ -8,7 +8,7 @@
 PYTHON ?= python3
 SELECT ?=
 PIP = -m pip install -q --disable-pip-version-check
-TRAINS = latent/vae latent/beta_vae latent/faces
+TRAINS = latent/vae latent/beta_vae latent/faces adversarial/gan
 NOTEBOOKS = $$(find book -name '*.ipynb' -not -path '*/_*' -not -path '*/.*')
 # Reading has a small environment of its own, unless the large one is there already.
 READER := $(if $(wildcard .venv/.ready),.venv,.venv-book)
