@@ -526,7 +526,7 @@ Markdown(
 # The other 31 numbers stay at the code of one ankle boot.
 
 # %% tags=["hide-input"]
-steps = torch.linspace(-3, 3, 13)
+steps = torch.linspace(-3, 3, 11)
 with torch.no_grad():
     start = model.code(x[:1])
     table = []
@@ -542,7 +542,7 @@ Explorable(
     alt="One garment whose shape and brightness change with a latent dimension.",
     caption="Traversals of the ten dimensions with the highest rate. What a "
     "dimension does is not one property: nothing in the bound asks for that.",
-    start=[0, 6],
+    start=[0, 5],
 )
 
 # %% [markdown]
@@ -585,7 +585,7 @@ show(
 
 # %% tags=["hide-input"]
 quantiles = torch.distributions.Normal(0.0, 1.0).icdf(
-    torch.linspace(0.02, 0.98, 11)
+    torch.linspace(0.02, 0.98, 10)
 )
 with torch.no_grad():
     tiles = plane.decode(torch.cartesian_prod(quantiles, quantiles)).mean
@@ -593,7 +593,7 @@ show(
     figures.latent_grid(tiles, quantiles),
     "The plane of the VAE decoded, at the quantiles of the prior: most places "
     "are some garment.",
-    alt="A square of 11 by 11 garments that change smoothly.",
+    alt="A square of 10 by 10 garments that change smoothly.",
     label="fig-vae-plane",
 )
 
