@@ -15,7 +15,7 @@
 # Of both she says the same: *I am guessing*.
 #
 # She is no help: her verdict is about the forger whom she chased, not about forgers.
-# Nor can we ask the forgers for a likelihood, as we could ask the models of {ref}`ch:vae`; they have none.
+# Nor can we ask the forgers for a likelihood, or for a bound of one as in {ref}`ch:vae`; they have none.
 # This chapter trains generative adversarial networks (GANs) on clothes and on Persian digits, and looks for someone who can grade them.
 #
 # :::{admonition} You will learn to
@@ -35,7 +35,7 @@
 # | $V(x),\ D = \sigma(V)$ | score of the judge; how sure she is that $x$ is real | $(B)$ | `model.judge(x)` |
 # | $m,\ S$ | mean and covariance of features | $(64)$, $(64, 64)$ | `m`, `S` |
 # | $d^2$ | squared Fréchet distance | | `squared_distance` |
-# | $T$ | the cheapest map from one Gaussian to another | $(64, 64)$ | `stretch` |
+# | $T$ | the cheapest map from one Gaussian to another | $(3, 3)$ | `stretch` |
 
 # %% tags=["parameters"]
 epochs: int = 0  # 0: recall the published runs; n: train n epochs here
@@ -76,7 +76,7 @@ figures.show_source(image_generator, image_critic)
 # %% [markdown]
 # In training, batch normalisation uses the statistics of the batch; to draw and to measure we use running averages, so that an image depends on its code alone.
 # The discriminator has no normalisation.
-# It also lacks the sigmoid that every recipe has at its end: it returns the score $V$, and the sigmoid is inside the loss.
+# It also lacks the sigmoid that the recipe has at its end: it returns the score $V$, and the sigmoid is inside the loss.
 # The reason is arithmetic, in single precision:
 
 # %%
@@ -92,7 +92,7 @@ results_table(rows)
 # From a score of about 17 on, $1 - D$ is rounded to 0, and its logarithm is $-\infty$.
 #
 # The losses are those of {prf:ref}`thm-gan-theory-gradients`, with `softplus` for the logarithms of sigmoids; the non-saturating one is the default.
-# (`smoothing` and `r1` are 0 here; the next chapter has another use for slopes.)
+# (`smoothing` is 0 throughout, and `r1` until the digits; the next chapter has another use for slopes.)
 
 # %%
 figures.show_source(discriminator_loss, generator_loss)
@@ -142,9 +142,9 @@ Explorable(
     [str(k) for k in kept],
     "after epoch",
     alt="Three rows of eight pictures that turn from grey blobs into clothes.",
-    caption="The same 24 codes after each epoch. First one blob for all; then "
-    "outlines, whose classes still change; late epochs add sleeves, heels and "
-    "folds. Some pictures never become a garment.",
+    caption="The same 24 codes after some epochs. First nearly one blob for "
+    "all; then outlines, whose classes still change; late epochs add "
+    "sleeves, heels and folds. Some pictures never become a garment.",
     start=len(kept) - 1,
 )
 
@@ -255,7 +255,7 @@ check("thm-gan-frechet").at_most(
 
 # %% [markdown]
 # The second check has Gaussians in the plane, and tries their couplings one by one.
-# A covariance of $x$ with $y$ is possible if and only if it is $S_1^{1/2} K S_2^{1/2}$ with $\lVert K \rVert \le 1$; a linear function of $K$ is largest at an orthogonal $K$, a rotation or a reflection, and there are few enough of those.
+# A covariance of $x$ with $y$ is possible if and only if it is $S_1^{1/2} K S_2^{1/2}$ with $\lVert K \rVert \le 1$; a linear function of $K$ is largest at an orthogonal $K$, a rotation or a reflection, and a fine grid of angles holds those.
 
 # %%
 skew = torch.randn(2, 40, 2, 2).double()
@@ -278,7 +278,7 @@ check("thm-gan-frechet").equal(
 )
 
 # %% [markdown]
-# The package needs no root of a matrix at all, and the sum of the roots of a few eigenvalues is the trace of $R$:
+# The package needs no root of a matrix: if $A A^\top = S_1$, then $R^2$ and $A^\top S_2 A$ have the eigenvalues of $S_1 S_2$, and their roots add up to $\mathrm{tr}\, R$:
 
 # %%
 figures.show_source(metrics.gaussian_distance)
@@ -366,7 +366,7 @@ watched = 5_000
 others = unit(data.train[0][:watched])
 brackets = frechet.brackets(others)
 floor = brackets["other real images (the floor)"]
-vae_distance = train(vae).metrics["frechet"]["value"]  # the published one
+vae_distance = train(vae).metrics["frechet"]["value"]  # of 10,000 images
 
 
 def along(one, key):
@@ -385,7 +385,8 @@ show(
     curves(series, "epoch", "squared distance", scales=("linear", "log")),
     "Squared Fréchet distance after each epoch. One seed falls from the "
     "start; the other two lose epochs first. All pass the VAE and the blurred "
-    "photographs, and are still falling, far above the floor.",
+    "photographs; at the end only the best clearly falls, and all are far "
+    "above the floor.",
     alt="Falling curves of three GANs on a logarithmic axis, between the "
     "horizontal lines of noise, blurred images, a VAE and the floor.",
     label="fig-gan-frechet",
@@ -411,7 +412,7 @@ Markdown(
 
 # %% [markdown]
 # And the judge?
-# By {prf:ref}`thm-gan-theory-optimal` no judge can have a loss below $\log 4 - 2\, \mathrm{JS}$, so her loss $L$ proves that $\mathrm{JS} \ge \tfrac12 (\log 4 - L)$ between her training images and his, up to the chance in her batches.
+# By {prf:ref}`thm-gan-theory-optimal` no judge can have a loss below $\log 4 - 2\, \mathrm{JS}$, so her loss $L$, a mean over an epoch, proves that the mean $\mathrm{JS}$ between her training images and his is at least $\tfrac12 (\log 4 - L)$, up to the chance in her batches.
 
 # %%
 judged, quality = (
@@ -429,7 +430,7 @@ Markdown(
 # %% [markdown]
 # Over those epochs the images became several times better on our scale, and her loss did not notice.
 # A forger who improves meets a judge who has improved as well; what she reports is the gap between the two.
-# (In the first epochs her loss even *rises* as the images get better.)
+# (Before, her loss even *rises* as the images get better.)
 # The next chapter gives her another task, in which her number does mean something.
 #
 # (sec-gan-bias)=
@@ -482,7 +483,6 @@ least = d2 + trace(S2) / 3
 check("thm-gan-bias").at_most(
     least,
     expected,
-    how="exhaustive",
     wrong={
         "too small": (expected, d2),
         "the mean's part is all": (expected, least),
@@ -560,7 +560,7 @@ check("thm-gan-exact").unbiased(
 # 2. The rest is $b(E) = \mathrm{tr}(2 \Lambda + E - 2 R)$ with $R^2 = \Lambda^2 + \Lambda^{1/2} E \Lambda^{1/2}$. For $\lVert E \rVert < \lambda_{\min}$ it is smooth in $E$; write $R = \Lambda + R_1 + R_2 + \dots$ by order.
 # 3. First order: $\Lambda R_1 + R_1 \Lambda = \Lambda^{1/2} E \Lambda^{1/2}$, so $(R_1)_{ij} = \sqrt{\lambda_i \lambda_j}\, E_{ij} / (\lambda_i + \lambda_j)$ and $\mathrm{tr}\, R_1 = \tfrac12 \mathrm{tr}\, E$: in $b$ the first order cancels.
 # 4. Second order: $\Lambda R_2 + R_2 \Lambda = -R_1^2$, so $(R_2)_{ii} = -\tfrac12 \sum_j \lambda_j E_{ij}^2 / (\lambda_i + \lambda_j)^2$. The sum over $i$, with $i$ and $j$ exchanged in half of it, makes $b = -2\, \mathrm{tr}\, R_2 + \dots = \tfrac12 \sum_{ij} E_{ij}^2 / (\lambda_i + \lambda_j)$.
-# 5. $S_n$ is a mean of $n - 1$ independent matrices $g g^\top$ with $g \sim \mathcal N(0, \Lambda)$, so $\mathbb E E_{ij}^2 = \lambda_i \lambda_j (1 + [i = j]) / (n - 1)$. The mean of line 4 is $\tfrac1{2 (n - 1)} \big( \sum_{ij} \frac{\lambda_i \lambda_j}{\lambda_i + \lambda_j} + \tfrac12 \sum_i \lambda_i \big)$. With line 1 this is eq. {eq}`eq-gan-order`; replacing $n - 1$ by $n$ costs $O(n^{-2})$.
+# 5. $S_n$ has the law of a mean of $n - 1$ independent matrices $g g^\top$ with $g \sim \mathcal N(0, \Lambda)$ (a rotation of the $n$ draws moves their mean into one of them), so $\mathbb E E_{ij}^2 = \lambda_i \lambda_j (1 + [i = j]) / (n - 1)$. The mean of line 4 is $\tfrac1{2 (n - 1)} \big( \sum_{ij} \frac{\lambda_i \lambda_j}{\lambda_i + \lambda_j} + \tfrac12 \sum_i \lambda_i \big)$. With line 1 this is eq. {eq}`eq-gan-order`; replacing $n - 1$ by $n$ costs $O(n^{-2})$.
 # 6. The third order is cubic in $E$, and third central moments of a mean of independent matrices are $O(n^{-2})$; what follows is at most a constant times $\mathbb E \lVert E \rVert^4 = O(n^{-2})$, where $\lVert E \rVert < \tfrac12 \lambda_{\min}$.
 # 7. The opposite happens with probability at most a constant times $\mathbb E \lVert E \rVert^8 = O(n^{-4})$. There $b$ and all terms left out have bounded second moments, so by Cauchy and Schwarz they add $O(n^{-2})$.
 # :::
@@ -607,8 +607,8 @@ check("thm-gan-order").order(
 )
 
 # %% [markdown]
-# If the reference has been estimated from $m$ images, the same expansion in the difference of both errors gives $\tfrac1n + \tfrac1m$ for $\tfrac1n$.
-# Features of images are not Gaussian, so on them eq. {eq}`eq-gan-order` is a guess; but it has nothing to be fitted.
+# If the reference has been estimated from $n'$ images, the same expansion in the difference of both errors gives $\tfrac1n + \tfrac1{n'}$ for $\tfrac1n$.
+# Features of images are not Gaussian, so on them eq. {eq}`eq-gan-order` is a guess; but nothing in it is fitted.
 
 
 # %%
@@ -668,11 +668,11 @@ Markdown(
 )
 
 # %% [markdown]
-# Up to its error the floor of this book is nothing but bias: our distance sees no difference between training and test images.
+# Up to its error this floor is nothing but bias: our distance sees no difference between training and test images.
 #
 # Who compares distances of different $n$ compares sizes of samples.
 # Let a lazy model draw the same images as ours, but throw half of its sneakers away.
-# It is worse by construction; we give it all of its images, and ours only 500, twenty times.
+# It is worse, as ours draws too few of them already; we give it all of its images, and ours only 500, twenty times.
 # The cure is to fit a line in $1 / n$ to the distances of subsets and read it off at $1 / n = 0$ {cite:p}`chong2020effectively`.
 
 # %%
@@ -706,14 +706,14 @@ results_table(rows)
 # What extrapolation does not remove is noise: one such number has the deviation in the table, larger than before and larger than its fitted line admits, because all points of the line share the same few images.
 #
 # (sec-gan-collapse)=
-# ## A generator that moves too fast collapses, one without normalisation never starts
+# ## A generator that moves too fast collapses, one without normalisation may never start
 #
 # *Mode collapse* is a generator that draws little of what there is.
 # One cause can be proved.
 #
-# :::{prf:proposition} Against a judge who stands still, the best forgery is one forgery
+# :::{prf:proposition} Against a judge who stands still, one forgery is enough
 # :label: prop-gan-frozen
-# Let $h(x)$ be the generator's loss at $x$, $-\log D$ or $\log(1 - D)$ with $D$ fixed, and let it have its minimum on a set $M$ of images.
+# Let $h(x)$ be the generator's loss at $x$, $-\log D$ or $\log(1 - D)$ with $D$ fixed, and let it have a finite minimum, on a set $M$ of images.
 # For every law $q$ of images $\mathbb E_q h \ge \min h$, with equality if and only if $q(M) = 1$.
 # In particular a single image of $M$ is as good as any variety.
 # :::
@@ -738,7 +738,6 @@ check("prop-gan-frozen").at_most(
     least,
     mean_loss,
     equal_where=on_minimum,
-    how="exhaustive",
     wrong={
         "variety is best": (even, mean_loss),
         "no law is above": (mean_loss, least),
@@ -746,7 +745,7 @@ check("prop-gan-frozen").at_most(
 )
 
 # %% [markdown]
-# So what keeps a GAN varied is only that the judge moves, and punishes tomorrow what she passed today.
+# So no judge at rest asks for variety: she has to move, and to punish tomorrow what she passed today.
 # Let the generator move eight times for each of her moves.
 # Beside it stand three other changes of the homework's recipe, at the same budget of images: no batch normalisation, ten times the generator's rate, and both.
 
@@ -772,10 +771,10 @@ show(
     curves(series, "epoch", "effective classes, of 10"),
     "How many equally frequent classes would be as varied as the 5,000 images "
     "drawn (the exponential of the histogram's entropy). Two of the three "
-    "seeds of the homework's recipe draw one class for several epochs, then "
-    "find the others; two changes of the recipe never leave the bottom.",
+    "seeds of the homework's recipe stay below two for three epochs or more, "
+    "then find other classes; two changes of the recipe never pass two.",
     alt="Seven lines over eight epochs; five of them end between seven and "
-    "ten classes, two stay at one.",
+    "ten classes, two end at one.",
     label="fig-gan-classes",
 )
 
@@ -803,15 +802,15 @@ shares = ["precision, %", "recall, %", "coverage, %"]
 results_table(rows, percent=shares)
 
 # %% [markdown]
-# (Precision is the share of drawn images inside the ball of a real one, recall that of real images inside the ball of a drawn one {cite:p}`kynkaanniemi2019improved`. They were measured at the end of each run.)
+# (Precision is the share of drawn images inside the ball of a real one, recall that of real images inside the ball of a drawn one {cite:p}`kynkaanniemi2019improved`; a ball reaches to the fifth neighbour of its own kind. They were measured at the end of each run.)
 #
 # Two recipes have one effective class, for opposite reasons, and her loss tells them apart.
 #
-# With **eight moves** it is $\log 4$, the very value of a perfect generator ({prf:ref}`thm-gan-theory-optimal`).
-# This is the first forger of our opening: one picture for all codes, replaced by another whenever she has learned it.
-# No average over single images finds fault with him: his precision is perfect.
+# With **eight moves** it is $\log 4$ up to a thousandth, the very value of a perfect generator ({prf:ref}`thm-gan-theory-optimal`).
+# This is the first forger of our opening: one picture for all codes, and after each epoch another.
+# An average over single images need not find fault with him: his precision is perfect, although his picture is no garment.
 #
-# **Without normalisation** her loss is 0: she is always right, and nothing comes of it.
+# **Without normalisation** her loss is nearly 0: she is always right, and nothing comes of it.
 # The non-saturating loss does its part, the weight $1 - D$ of {prf:ref}`thm-gan-theory-weights` is 1; but the images are black.
 
 # %% tags=["hide-input"]
@@ -827,7 +826,7 @@ Explorable(
     alt="Sixteen pictures: varied clothes, or sixteen times the "
     "same blob, or black.",
     caption="Sixteen codes. Eight moves: one picture for all of them, another "
-    "one after each epoch. No normalisation: darker and darker.",
+    "one each time. No normalisation: almost black at once, then darker.",
     start=[1, len(looked) - 1],
 )
 
@@ -841,7 +840,7 @@ if "no normalisation" in changed:
 
 # %% [markdown]
 # The sigmoid of a *pixel* has the derivative $x (1 - x)$, and a black pixel passes next to nothing on.
-# It is a saturation that no loss can cure, because it is not the judge's.
+# It is a saturation that neither of the two losses cures, because it is not the judge's.
 #
 # Two more rows deserve a look.
 # Ten times the rate is no cause of collapse: after eight epochs it is *ahead* of the homework's recipe, and it wakes even the network without normalisation.
@@ -892,7 +891,7 @@ show(
         },
         data.class_names,
     ),
-    "Classes that the extractor sees. The trained GAN of seed 0 draws all of "
+    "Classes that the extractor sees. The homework's recipe draws all of "
     "them; with eight moves of the generator there is only one.",
     alt="Bars of class shares: nearly even for data and GAN, a single tall "
     "bar for the collapsed one.",
@@ -908,7 +907,7 @@ show(
 #
 # Now nothing is changed but the data: the Hoda set, handwritten Persian digits, each pixel black or white {cite:p}`khosravi2007introducing`.
 # (It is free for research only, so the reader has to fetch it; without it, the package draws digits of its own.)
-# A picture with one grey pixel is a proven forgery: the judge can be perfect, as before the laws of {prf:ref}`thm-gan-theory-apart`.
+# A picture with one grey pixel is a proven forgery: the judge can be perfect, as in {prf:ref}`thm-gan-theory-apart`.
 # A remedy in that chapter was friction, the penalty $R_1$ on the judge's slope at real images ({prf:ref}`thm-gan-theory-penalty`; {cite:t}`mescheder2018which`): `r1` in the code above, here 10.
 
 # %%
@@ -928,10 +927,10 @@ for name, inks in drawings.items():
     rows |= {name: inks[:10], f"{name}, more": inks[10:20]}
 show(
     figures.image_rows(rows, titles=list(persian.class_names)),
-    f"One digit of each class ({persian.source} data), and twenty draws of "
-    "each recipe, in the order in which they came.",
+    f"First row: one digit of each class ({persian.source} data), named above "
+    "it. Below: twenty draws of each recipe, in the order in which they came.",
     alt="Five rows of white strokes on black: ten digits, twenty times nearly "
-    "the same stroke, twenty different digits.",
+    "the same stroke, twenty different draws, most of them digits.",
     label="fig-gan-persian",
 )
 
@@ -941,9 +940,9 @@ histories = {name: one.history for name, one in ink_runs.items()}
 show(
     figures.history_curves(histories, terms),
     "Left: the homework's recipe never has more than two classes; with "
-    "friction all ten are there early. Right: before the one picture the "
+    "friction nearly ten are there early. Right: facing one picture the "
     "judge stays nearly always right; with friction she errs more and more.",
-    alt="Two panels over epochs: classes stay at one, or rise to ten; "
+    alt="Two panels over epochs: classes stay near one, or rise to ten; "
     "accuracy stays near 1, or falls to 0.7.",
     label="fig-gan-friction",
 )
@@ -971,7 +970,8 @@ said = {
 shares = {"data": torch.bincount(labels, minlength=10) / len(labels), **said}
 show(
     bars(shares, persian.class_names, 0),
-    "Digits that the extractor reads from 5,000 draws of each recipe.",
+    "Digits that the extractor reads from 5,000 draws of each recipe, beside "
+    "the labels of the data.",
     alt="Bars of ten digits' shares: even for the data, one tall bar for the "
     "homework's recipe, all ten for the recipe with friction.",
     label="fig-gan-digits",
@@ -1037,7 +1037,7 @@ results_table(rows)
 
 # %% [markdown]
 # The number is the chance that a drawn image is nearer to its nearest training image than a random test image is to its own: 50 for new images of the same law, nearly 100 for copies.
-# Ours are *farther* from the training images than new photographs are; this GAN has errors, but it does not copy.
+# Ours are *farther* from the training images than new photographs are; this GAN has errors, and shows no sign of copying.
 
 # %% tags=["hide-input"]
 pictures = {"drawn": new[:10]}
@@ -1054,7 +1054,7 @@ show(
 # %% [markdown]
 # ## Beside the literature
 #
-# No two papers measure Fashion-MNIST with the same features, so no published number may be set against ours.
+# No published number was measured with our features, so none may be set against ours.
 # What can be said: on Inception's features and after a large search of settings, the non-saturating GAN of Lucic et al. {cite:p}`lucic2018gans` is at $26.5 \pm 1.6$, and other losses are within a few points.
 
 # %% tags=["hide-input"]
@@ -1087,16 +1087,16 @@ Markdown(
 )
 
 # %% [markdown]
-# The reasons that we know: the networks are small, training stopped while the curves were still falling, far below the homework's limit of 100 epochs, and the rates are the homework's, not the best ones: the table of recipes has a better one.
+# Likely reasons: the networks are small, training stopped far below the homework's limit of 100 epochs, with the best seed still falling, and the rates are the homework's: the table of recipes has one that is ahead after as many epochs.
 # And a multiple of the floor is a hard unit: the floor is bias, and shrinks as more images are measured, while the distance of the GAN does not.
 # On the digits, with friction, the aim is reached; but there the floor is higher for another reason.
 #
 # ## Limits
 #
 # All runs were made on two CPU cores; three seeds show that seeds differ, and not by how much.
-# Each changed recipe is one run: that it collapsed is a fact about that run, that it must is proved only for a judge who stands still.
+# Each changed recipe is one run: that it collapsed is a fact about that run; proved is only that a judge who stands still does not prevent it.
 # The penalty's weight of 10 was chosen after short trials, in which a weight of 1 was slower, by looking at the classes of what was drawn.
-# Coverage, recall, precision and classes all rest on the features of one small classifier that has never seen a bad drawing.
+# Coverage, recall, precision and classes all rest on small classifiers that have never seen a bad drawing.
 # {prf:ref}`thm-gan-order` is about Gaussians and a perfect model; for features of images it is an observation that it predicts well.
 # Nearest neighbours find copies that are copies in pixels or features, and no others.
 #
@@ -1113,7 +1113,7 @@ Markdown(
 # ```{solution-start} ex-gan-layers
 # :class: dropdown
 # ```
-# Strides 1, 1, 2, 2 and paddings 0, 0, 1, 1.
+# The smallest are strides 1, 1, 2, 2 with paddings 0, 0, 1, 1.
 # A layer has $16 \cdot \text{in} \cdot \text{out}$ weights; a bias adds one for each output, normalisation two (it makes the bias idle, so the layers before it have none).
 
 # %%
@@ -1146,7 +1146,7 @@ print(f"generator {by_hand:,}, discriminator {down:,}")
 # :class: dropdown
 # ```
 # Commuting roots give $R = S_1^{1/2} S_2^{1/2}$, and $\mathrm{tr}(S_1 + S_2 - 2 S_1^{1/2} S_2^{1/2})$ is the squared norm.
-# In general $\mathrm{tr}\, R$ is the sum of the singular values of $S_2^{1/2} S_1^{1/2}$, because $R^2$ is the square of that matrix; a sum of singular values is at least the trace. So the norm is too large.
+# In general $\mathrm{tr}\, R$ is the sum of the singular values of $S_2^{1/2} S_1^{1/2}$, because $R^2 = A^\top A$ for that matrix $A$; a sum of singular values is at least the trace. So the norm is too large.
 
 # %%
 u = (torch.arange(2_000_000).double() + 0.5) / 2_000_000
@@ -1176,7 +1176,7 @@ print(f"the norm is up to {(norm / exact).max():.2f} times d²")
 # ```{solution-start} ex-gan-same-n
 # :class: dropdown
 # ```
-# $d^2 = (1 - r)^2$ is 0.04 for A and 0.0361 for B: B is better. By {prf:ref}`thm-gan-exact` the excess grows with $r$, and A looks better until $n$ is several hundred.
+# $d^2 = (1 - r)^2$ is 0.04 for A and 0.0361 for B: B is better. By {prf:ref}`thm-gan-exact` the excess grows with $r$, and A looks better until $n$ is a few hundred.
 
 
 # %%
@@ -1213,7 +1213,7 @@ print(f"B is ahead from n = {fair} on")
 # :class: dropdown
 # ```
 # From real images every class is missed, a distinct one most.
-# From the GAN's images shirts can go without any loss on the distance: they lie between T-shirts, pullovers and coats, and so hardly move mean and covariance. The histogram sees it at once.
+# From the GAN's images shirts can go without any loss on the distance: they lie between T-shirts, pullovers and coats, so they move mean and covariance least, and the GAN's other errors hide it. The histogram sees it at once.
 
 # %%
 heads = {"real": real, "GAN": fakes}
@@ -1234,7 +1234,7 @@ rows.append(
 if data.source == "original":
     *missed, whole = (row["real: distance"] for row in rows)
     assert min(missed) > 5 * whole
-    assert all(row["classes"].value < 9.1 for row in rows[:-1])
+    assert all(row["classes"].value > 8.9 for row in rows[:-1])
 results_table(rows)
 
 # %% [markdown]
@@ -1260,7 +1260,8 @@ inks = drawings["with R1"]
 grey = ((inks > 0.1) & (inks < 0.9)).double().mean().item()
 rounded = (inks > 0.5).float()
 gap = reader.distance(rounded)
-assert set(rounded.unique().tolist()) <= {0.0, 1.0} and gap.value > 0
+if epochs == 0:
+    assert grey < 0.1 and gap.value < 1.5 * gaps["with R1"].value
 print(f"pixels between 0.1 and 0.9: {grey:.1%}")
 print(f"as drawn: {gaps['with R1']}")
 print(f"rounded:  {gap}")
@@ -1295,6 +1296,10 @@ for tau in (1.0, 0.85, 0.7, 0.55, 0.4, 0.0):
     row |= {"precision, %": overlap.precision, "recall, %": overlap.recall}
     rows.append(row)
 assert short.std(0).max() < 1e-3 and rows[-1]["recall, %"].value < 0.01
+if epochs == 0 and data.source == "original":
+    assert all(
+        a["recall, %"].value > b["recall, %"].value for a, b in pairwise(rows)
+    )
 results_table(rows, percent=["precision, %", "recall, %"])
 
 # %% [markdown]
@@ -1313,7 +1318,7 @@ results_table(rows, percent=["precision, %", "recall, %"])
 # :class: dropdown
 # ```
 # With the best judge, keeping each image with probability $e^V / \max e^V$ would draw from $p$ itself.
-# A first answer cuts the weights at their upper 5 %, in the spirit of {cite:t}`azadi2019discriminator`, and gains nothing: our judge is not the best one, and knows this forger's last step better than the data.
+# A first answer cuts the weights at their upper 5 %, in the spirit of {cite:t}`azadi2019discriminator`, and gains nothing: our judge is not the best one.
 # Fitting her anew, on held-out images, and calibrating her is worth a try.
 
 # %%
@@ -1350,7 +1355,7 @@ Markdown(text)
 # %% [markdown]
 # So not the judge: a forger who has nothing but one picture makes her guess more than one who has everything.
 # A stranger with features and a ruler can tell more.
-# His ruler is a theorem about Gaussians, and knows two moments; it is honest only against a floor, and for equal or corrected numbers of images.
+# His ruler is a theorem about Gaussians, and knows two moments; it is honest only against a floor, and with many images or corrected for few.
 # He also has to count: classes, and what of the real world is covered.
 # And someone still has to look.
 #

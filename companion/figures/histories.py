@@ -39,6 +39,7 @@ def history_curves(
     for axes, term in zip(panels, terms, strict=False):
         name = terms[term] if isinstance(terms, Mapping) else f"{term} (nats per image)"
         axes.set(xlabel="epoch", ylabel=name)
+        axes.xaxis.get_major_locator().set_params(integer=True)  # there is no half an epoch
         for label, rows in runs.items():
             draw_history(axes, rows, term, chosen[label])
     for axes in panels[len(terms) :]:
