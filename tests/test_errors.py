@@ -83,7 +83,7 @@ WRONG = {
     "other codes": (lambda: linear_probe(CODES, (torch.rand(4, 2), Y)), "got (4, 2) and (4,)"),
     "other features": (lambda: frechet_distance(CODES[0], X.flatten(1)), "(4, 3) and (4, 144)"),
     "one feature": (lambda: frechet_distance(CODES[0], CODES[0][:1]), "(4, 3) and (1, 3)"),
-    "no extractor": (lambda: Frechet(X, "mnsit"), "no pinned extractor for 'mnsit' (known:"),
+    "no extractor": (lambda: Frechet(X, "sprites"), "no pinned extractor for 'sprites' (known:"),
     "no updates": (lambda: Player(MODEL, denoising, updates=0), "at least 1, got 0"),
     "nothing to move": (lambda: Player(nn.ReLU(), denoising), "some parameters, got ReLU()"),
     "no players": (lambda: Recipe(MODEL, {}, denoiser), "at least one player"),

@@ -43,9 +43,7 @@
 # | $s$ | strength of an edit | | `strength` |
 
 # %% tags=["parameters"]
-epochs: int = (
-    0  # 0: recall the published runs; n: train here (homework: to 1000)
-)
+epochs: int = 0  # 0: recall the published runs; n: train (homework: 1000)
 subset: int = 0  # 0: all 16,000 training faces; n: train on the first n
 seed: int = 0
 
