@@ -8,7 +8,7 @@
 PYTHON ?= python3
 SELECT ?=
 PIP = -m pip install -q --disable-pip-version-check
-TRAINS = latent/vae latent/beta_vae latent/faces adversarial/gan
+TRAINS = latent/vae latent/beta_vae latent/faces adversarial/gan adversarial/wgan
 NOTEBOOKS = $$(find book -name '*.ipynb' -not -path '*/_*' -not -path '*/.*')
 # Reading has a small environment of its own, unless the large one is there already.
 READER := $(if $(wildcard .venv/.ready),.venv,.venv-book)
@@ -59,8 +59,10 @@ notebooks: .venv/.ready
 	.venv/bin/python book/_tools/colab.py _build/html
 
 bench: .venv/.ready
-	.venv/bin/python $(PIP) "pythae>=0.1.2"
+	.venv/bin/python $(PIP) "pythae>=0.1.2" "pytorch-fid>=0.3.0"
+	.venv/bin/python $(PIP) --no-deps "torchgan==0.1.0"
 	.venv/bin/python tests/bench/run.py
+	.venv/bin/python tests/bench/adversarial.py
 	.venv/bin/python tests/bench/drawing.py
 	OMP_NUM_THREADS=1 .venv/bin/python tests/bench/graphs.py
 	OMP_NUM_THREADS=1 .venv/bin/python tests/bench/disentanglement.py
