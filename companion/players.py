@@ -1,7 +1,7 @@
 """Players take turns: who moves which parameters, by which loss, how fast."""
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -12,17 +12,17 @@ import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.optim.swa_utils import AveragedModel
 
 from companion.data import Dataset, unit
 from companion.files import DamagedFile, fit
 from companion.metrics.estimate import Estimate
 
 Batch = tuple[Tensor, ...]
+Weights = Sequence[Tensor]
 Terms = dict[str, Tensor]  # scalars by name; "loss" is the one that is minimised
 Loss = Callable[[Any, Batch, int], Terms]  # of a model of its own kind
 Measure = Callable[[Any, Dataset], Mapping[str, Estimate]]
-
 
 ADAM = partial(torch.optim.Adam, lr=1e-3)
 
@@ -68,7 +68,7 @@ class Recipe:
     data: Callable[[], Dataset]  # called only to train or to measure, never to recall
     batch_size: int = 128
     prepare: Callable[[Batch], Batch] = as_unit  # a stored batch, on the device -> what losses see
-    ema: float = 0.0  # decay of the averaged weights; 0: no average
+    ema: float = 0.0  # decay of the averaged weights, see `follow`; 0: no average
     clip: float = math.inf  # largest gradient norm of a player
     precision: str = "auto"  # "no" or "bf16"; auto: bf16 where the hardware has it
     watch: Measure = nothing  # measured while training, the headline first; cheap
@@ -129,6 +129,17 @@ def only(moves: nn.Module, model: nn.Module) -> Iterator[None]:
             p.requires_grad_(True)
 
 
+@torch.no_grad()
+def follow(averages: Weights, weights: Weights, steps: Tensor | int, decay: float) -> None:
+    """Move averages towards the weights; after k steps the decay is at most (1 + k) / (10 + k).
+
+    Were it always 0.999, 37 % of an average after 1,000 steps would still be the random weights.
+    """
+    k = int(steps)
+    for average, weight in zip(averages, weights, strict=True):
+        average.lerp_(weight, 1 - min(decay, (1 + k) / (10 + k)))
+
+
 def fast_precision() -> str:
     """Name this machine's fastest precision: "bf16" where it has it, else "no"."""
     if torch.cuda.is_available():
@@ -147,7 +158,9 @@ class Table:
         self.recipe, self.model = recipe, recipe.model.to(self.host.device).train()
         self.average = None
         if recipe.ema:
-            self.average = AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(recipe.ema))
+            self.average = AveragedModel(
+                self.model, multi_avg_fn=partial(follow, decay=recipe.ema)
+            )
         self.kept: dict[str, Tensor] = {}  # what the recipe keeps, by epoch
         self.turns: dict[str, Any] = {}
         self.optimizers: dict[str, Any] = {}

@@ -1,5 +1,6 @@
 """The trainer: what it computes, and that going on is the same as never having stopped."""
 
+import math
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -14,7 +15,7 @@ from companion.data.worlds import eight_gaussians
 from companion.files import load_tensors
 from companion.maths import cosine
 from companion.metrics import Estimate
-from companion.players import Batch, Player, Recipe, Table, Terms
+from companion.players import Batch, Player, Recipe, Table, Terms, follow
 from companion.runs import Run
 from companion.train import batches, train
 
@@ -151,6 +152,14 @@ def test_clipping_bounds_the_update(clip):
     assert clip == 0.1 or moved > 1
 
 
+def test_an_average_soon_forgets_the_weights_it_began_with():
+    average, weights = [torch.ones(3)], [torch.zeros(3)]
+    for k in range(1, 101):
+        follow(average, weights, torch.tensor(k), decay=0.999)
+    left = math.factorial(10) / math.prod(range(102, 111))  # the product of (1 + k) / (10 + k)
+    torch.testing.assert_close(average[0], torch.full((3,), left), rtol=1e-4, atol=0)  # float32
+
+
 def test_average_is_its_recursion(runs):
     seen: list[Tensor] = []
 
@@ -168,8 +177,9 @@ def test_average_is_its_recursion(runs):
     last = [state[f"model/{name}"].flatten() for name, _ in run.model.named_parameters()]
     weights = [*seen[1:], torch.cat(last)]  # after each step
     mean = weights[0]
-    for w in weights[1:]:
-        mean = 0.9 * mean + 0.1 * w
+    for k, w in enumerate(weights[1:], 1):
+        decay = min(0.9, (1 + k) / (10 + k))
+        mean = decay * mean + (1 - decay) * w
     found = nn.utils.parameters_to_vector(run.model.parameters())
     torch.testing.assert_close(found, mean, atol=1e-6, rtol=1e-5)  # float32, 11 roundings
     assert not torch.allclose(found, weights[-1], atol=1e-4)
