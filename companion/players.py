@@ -23,6 +23,7 @@ Weights = Sequence[Tensor]
 Terms = dict[str, Tensor]  # scalars by name; "loss" is the one that is minimised
 Loss = Callable[[Any, Batch, int], Terms]  # of a model of its own kind
 Measure = Callable[[Any, Dataset], Mapping[str, Estimate]]
+ADAM = partial(torch.optim.Adam, lr=1e-3)
 
 
 def constant(epoch: float) -> float:
@@ -46,7 +47,7 @@ class Player:
 
     moves: nn.Module
     loss: Loss
-    optimizer: Callable[..., torch.optim.Optimizer] = partial(torch.optim.Adam, lr=1e-3)
+    optimizer: Callable[..., torch.optim.Optimizer] = ADAM
     schedule: Callable[[float], float] = constant  # epochs done -> factor of the learning rate
     updates: int = 1  # in each step, every one on a fresh batch
 
