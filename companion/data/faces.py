@@ -1,5 +1,6 @@
 """Faces from four sources: drawn by the package, Olivetti, CelebA, a folder of pictures."""
 
+# What reads photographs is imported where it is used: it takes seconds and 300 MB to load.
 import os
 from collections.abc import Iterator
 from functools import lru_cache
@@ -9,12 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
-from scipy.io import loadmat
-from sklearn.datasets import fetch_olivetti_faces
 from torch import Tensor
-from torchvision.datasets import CelebA
-from torchvision.datasets.folder import IMG_EXTENSIONS
-from torchvision.transforms.v2 import functional as pictures
 
 from companion.data import face_drawing
 from companion.data.dataset import Dataset, fingerprint
@@ -107,6 +103,8 @@ def procedural(size: int, n: int, seed: int) -> Dataset:
 
 def square(picture: Image.Image, size: int, side: int | None = None) -> Tensor:
     """Cut out the middle, `side` pixels or all there is, grey and resized: uint8 (1, S, S)."""
+    from torchvision.transforms.v2 import functional as pictures
+
     grey = pictures.pil_to_tensor(ImageOps.exif_transpose(picture).convert("L"))
     side = side or min(grey.shape[1:])
     return pictures.resize(pictures.center_crop(grey, [side, side]), [size, size])
@@ -114,6 +112,8 @@ def square(picture: Image.Image, size: int, side: int | None = None) -> Tensor:
 
 def pictures_of(folder: Path, size: int, n: int) -> Tensor:
     """Read the first n pictures below a folder, in the order of their paths."""
+    from torchvision.datasets.folder import IMG_EXTENSIONS
+
     paths = sorted(p for p in folder.rglob("*") if p.suffix.lower() in IMG_EXTENSIONS)[:n]
     if len(paths) < 5:
         raise DataError(
@@ -149,6 +149,8 @@ def unavailable(name: str, also: str, why: str) -> DataError:
 
 def olivetti(size: int) -> Dataset:
     """Load the Olivetti photographs and split them by person, 32 and 8."""
+    from torchvision.transforms.v2 import functional as pictures
+
     grey = olivetti_photographs().astype(np.float64)
     grey = (grey - grey.min()) / (grey.max() - grey.min()) * 255  # copies differ in their scale
     images = pictures.resize(torch.from_numpy(grey.round().astype(np.uint8))[:, None], [size] * 2)
@@ -160,6 +162,9 @@ def olivetti(size: int) -> Dataset:
 
 def olivetti_photographs() -> np.ndarray:
     """Find the photographs: (400, 64, 64), ten of the first person, ten of the second, ..."""
+    from scipy.io import loadmat
+    from sklearn.datasets import fetch_olivetti_faces
+
     for path in (home / "olivettifaces.mat" for home in homes("olivetti")):
         if path.is_file():
             try:
@@ -181,6 +186,8 @@ def olivetti_photographs() -> np.ndarray:
 
 def celeba(size: int, n: int) -> tuple[Tensor, Tensor, tuple[str, ...]]:
     """Load at most n photographs of CelebA, chosen in one fixed random order."""
+    from torchvision.datasets import CelebA
+
     found = None
     for home in homes():
         try:

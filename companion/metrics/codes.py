@@ -1,7 +1,6 @@
 """What a code knows: active dimensions, and classes that a straight cut can tell apart."""
 
 import torch
-from sklearn.linear_model import LogisticRegression
 from torch import Tensor, nn
 
 from companion.metrics.estimate import Estimate, mean_of
@@ -31,6 +30,8 @@ def linear_probe(
     The regression (scikit-learn, no penalty to speak of) sees standardised codes; the layer that
     is returned takes them as they are, and has one output for each label up to the largest.
     """
+    from sklearn.linear_model import LogisticRegression  # slow to import
+
     for z, y in (train, test):
         if z.ndim != 2 or y.shape != z.shape[:1] or z.shape[1] != train[0].shape[1]:
             got = f"{tuple(z.shape)} and {tuple(y.shape)}"

@@ -5,8 +5,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from sklearn.ensemble import RandomForestClassifier
-from sklearn.svm import LinearSVC
 from torch import Tensor
 
 from companion.metrics.estimate import Estimate, mean_of
@@ -108,6 +106,8 @@ def separated_predictability(
     codes (N, K) and factors (N, F); a dimension that does not vary scores 0 or the chance of a
     guess. Raises ValueError as `mutual_information_gap` does, and for a column that is not there.
     """
+    from sklearn.svm import LinearSVC  # slow to import
+
     for codes, factors in (train, test):
         check_labelled(codes, factors, like=train)
     z, v = (x.double().cpu().numpy() for x in test)
@@ -158,6 +158,8 @@ def importance_scores(
     dimensions (base K). Informativeness: accuracy on `test`. Errors of the first two: deviation
     of the trees' own scores. Raises ValueError as `mutual_information_gap` does.
     """
+    from sklearn.ensemble import RandomForestClassifier  # slow to import
+
     for codes, factors in (train, test):
         check_labelled(codes, factors, like=train)
     if train[1].shape[1] < 2:

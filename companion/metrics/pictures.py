@@ -2,9 +2,6 @@
 
 import torch
 from torch import Tensor
-from torchmetrics.functional.image import (
-    structural_similarity_index_measure as structural_similarity,
-)
 
 from companion.metrics.estimate import Estimate, mean_of
 
@@ -37,7 +34,10 @@ def similarity(x: Tensor, original: Tensor) -> Estimate:
 
     Wang et al. 2004, Gaussian window of 11 pixels, by torchmetrics; mean over images.
     """
+    from torchmetrics.functional import image  # slow to import
+
     check_pictures(x, original)
     parts = zip(x.split(100), original.split(100), strict=True)
-    found = [structural_similarity(a, b, data_range=1.0, reduction="none") for a, b in parts]
+    ssim = image.structural_similarity_index_measure
+    found = [ssim(a, b, data_range=1.0, reduction="none") for a, b in parts]
     return mean_of(torch.cat([part for part in found if isinstance(part, Tensor)]))
