@@ -20,12 +20,21 @@ examples:
 
 
 def parse_value(name: str, text: str, example: Any) -> Any:
-    """Read a parameter as the type of its default. Raises ValueError, in one sentence."""
+    """Read a parameter as the type of its default. Raises ValueError, in one sentence.
+
+    Truth values are true or false in any case; several numbers are written 16,32,64.
+    """
     kind = type(example)
     try:
+        if kind is bool:
+            return {"true": True, "false": False}[text.lower()]
+        if kind is tuple:
+            return tuple(type(example[0])(part) for part in text.strip("()").split(","))
         return kind(text)
-    except ValueError:
-        raise ValueError(f"{name} must be {kind.__name__}, got {text!r}") from None
+    except (ValueError, KeyError):
+        wanted = {bool: "true or false", tuple: "numbers with commas between them"}
+        what = wanted.get(kind, kind.__name__)
+        raise ValueError(f"{name} must be {what}, got {text!r}") from None
 
 
 def parse_choices(pairs: list[str], experiment: Any) -> dict[str, Any]:

@@ -147,9 +147,10 @@ def ask(
     changed = {k: v for k, v in bound.arguments.items() if v != signature.parameters[k].default}
     title = "-".join([experiment.__name__, *(f"{k}{v}" for k, v in changed.items())])
     defaults = {k: p.default for k, p in signature.parameters.items()}
-    config = {"experiment": experiment.__name__, "choices": dict(bound.arguments)}
+    kept = json.loads(json.dumps({"choices": bound.arguments, "defaults": defaults}))
+    config = {"experiment": experiment.__name__, **kept}  # as kept: a tuple becomes a list
     title = re.sub(r"[^\w.-]+", "_", title)
-    return {**config, "seed": seed, "subset": subset, "title": title, "defaults": defaults}
+    return {**config, "seed": seed, "subset": subset, "title": title}
 
 
 def same_kind(name: str, value: Any, default: Any) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from companion.__main__ import main
+from companion.__main__ import main, parse_value
 from companion.data import catalogue
 from companion.data.standins import draw
 from companion.files import write_json
@@ -71,11 +71,25 @@ def test_publish_takes_the_longest(monkeypatch, tmp_path, capsys):
     assert [run.epochs for run in all_runs(tmp_path / "published")] == [10]
 
 
+@pytest.mark.parametrize(
+    ("text", "example", "value"),
+    [
+        ("False", True, False), ("true", False, True), ("3", 2, 3), ("3", 1.0, 3.0),
+        ("16,32", (1,), (16, 32)), ("(16, 32)", (1,), (16, 32)), ("a", "b", "a"),
+    ],
+)  # fmt: skip
+def test_a_word_is_read_as_its_default_is(text, example, value):
+    found = parse_value("name", text, example)
+    assert found == value and type(found) is type(value)
+
+
 REFUSED = {
     "train vea": "unknown experiment 'vea' (did you mean 'vae'? known: autoencoder, beta_",
     "train vae -p latnt=3": "vae has no choice 'latnt' (did you mean 'latent'? known: beta, data,",
     "train vae -p latent=many": "latent must be int, got 'many'",
     "train vae -p latent=2.5": "latent must be int, got '2.5'",
+    "train gan -p normalise=no": "normalise must be true or false, got 'no'",
+    "train ddpm -p channels=a,b": "channels must be numbers with commas between them, got 'a,b'",
     "train vae -p latent": "a choice is written name=value, got 'latent'",
     "train vae --epochs 1 -p beta=-1": "beta and head must be 0 or above, got beta=-1.0",
     "train vae --epochs 1 -p latent=0": "latent must be at least 1 dimension, got 0",

@@ -40,6 +40,16 @@ def question(seed: int = 0, subset: int = 0, **choices: Any) -> dict[str, Any]:
     return ask(toy, seed, subset, choices)
 
 
+def test_a_question_reads_as_its_record_will():
+    def wide(channels: tuple[int, ...] = (32, 64)):
+        raise AssertionError("a question needs no recipe")
+
+    asked = ask(wide, 0, 0, {"channels": (16, 32)})
+    assert asked == json.loads(json.dumps(asked)) and asked["choices"] == {"channels": [16, 32]}
+    assert asked["defaults"] == {"channels": [32, 64]}
+    assert asked["title"] == "wide-channels_16_32_"
+
+
 def test_a_question_writes_out_every_default():
     assert question()["choices"] == dict(latent=2, beta=1.0, likelihood="bernoulli", deep=False)
     assert question(beta=4)["choices"] == question(beta=4.0)["choices"]
