@@ -16,6 +16,7 @@ from companion.objectives.diffusion import WEIGHTS, denoising_loss
 from companion.players import Player, Recipe, fast_precision
 from companion.samplers import sample
 
+WHOLE = 10_000  # test images
 DRAWN = 5000  # images that a finished model is judged by
 BUDGETS = (50, 10)  # steps with which they are drawn
 COMPARED = 1000  # images of each way of drawing, where many ways are compared
@@ -84,19 +85,20 @@ def recognised(frechet: Frechet, x: Tensor) -> Estimate:
 def of_images(model: Diffusion, data: Dataset, thorough: bool) -> dict[str, Estimate]:
     """Fréchet distances of images drawn in 50 and in 10 steps, and bits per dimension.
 
-    thorough: also of each of `WAYS` and `GUIDANCES`, where all 10,000 test images are at hand.
+    thorough: also of each of `WAYS` and `GUIDANCES`. With fewer than all 10,000 test images only
+    few are drawn and no ways are compared, so that a quick trial stays quick.
     """
-    real = images(data, 10_000)[0].cpu()
-    frechet, n = Frechet(real, data.name), min(DRAWN, len(real) // 2)
-    found = {}
+    real = images(data, WHOLE)[0].cpu()
+    whole, found = len(real) == WHOLE, {}
+    frechet, n = Frechet(real, data.name), DRAWN if whole else max(len(real) // 8, 10)
     for steps in BUDGETS:
         x = drawn(model, n, steps)
         found[f"frechet, {steps} steps"] = frechet.distance(x)
         if model.classes:
             found[f"recognised, {steps} steps"] = recognised(frechet, x)
-    x, y = images(data, min(BOUND, n // 10))
+    x, y = images(data, min(BOUND, max(n // 10, 2)))
     found["bits"] = bits_per_dimension(model, x, y if model.classes else None)
-    return found | compared(model, frechet) if thorough and len(real) == 10_000 else found
+    return found | compared(model, frechet) if thorough and whole else found
 
 
 def compared(model: Diffusion, frechet: Frechet) -> dict[str, Estimate]:
