@@ -37,7 +37,7 @@ def image_grid(
     rows = ceil(len(pixels) / columns)
     titles, row_labels = list(titles or ()), list(row_labels or ())
     check_texts(len(pixels), columns, rows, titles, row_labels)
-    left = ceil(max((text_width(t, POINTS) for t in row_labels), default=-9)) + 9
+    left = ceil(max((text_width(t, POINTS) for t in row_labels), default=-12)) + 12
     zoom = magnification(pixels[0].shape[1], columns, left)
     sheet, corners = lay_out(pixels, columns, zoom, left, titles)
     figure = full_page(sheet, alt)
