@@ -1,5 +1,6 @@
 """From noise to images: one sampler with any stride and any amount of fresh noise."""
 
+from collections import deque
 from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import pairwise
@@ -91,7 +92,7 @@ def path(
 
 def sample(model: Denoiser, x: Tensor, steps: int = 50, **choices: object) -> Tensor:
     """Turn noise x (B, ...) at time T into samples of the same shape, as `path` does."""
-    *_, (_, found, _) = path(model, x, steps, **choices)  # type: ignore[arg-type]
+    [(_, found, _)] = deque(path(model, x, steps, **choices), maxlen=1)  # type: ignore[arg-type]
     return found
 
 
