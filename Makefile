@@ -8,7 +8,8 @@
 PYTHON ?= python3
 SELECT ?=
 PIP = -m pip install -q --disable-pip-version-check
-TRAINS = latent/vae latent/beta_vae latent/faces adversarial/gan adversarial/wgan
+TRAINS = latent/vae latent/beta_vae latent/faces adversarial/gan adversarial/wgan \
+  diffusion/ddpm diffusion/ddim
 NOTEBOOKS = $$(find book -name '*.ipynb' -not -path '*/_*' -not -path '*/.*')
 # Reading has a small environment of its own, unless the large one is there already.
 READER := $(if $(wildcard .venv/.ready),.venv,.venv-book)
