@@ -869,9 +869,9 @@ for axes, name in zip(
     axes.set(xscale="log", yscale="log", title=name, xlabel="strides S")
     axes.set_xticks(counts, [str(S) for S in counts])
     axes.minorticks_off()
-figure.axes[0].set_ylabel("distance to the data")
 
 # %% tags=["hide-input"]
+figure.axes[0].set_ylabel("distance to the data")
 figure.legend(
     *figure.axes[0].get_legend_handles_labels(),
     loc="outside upper center",
