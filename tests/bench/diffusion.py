@@ -30,7 +30,8 @@ BATCH, STEPS, SIDE = 128, 50, 28
 TURNS = 3
 SECONDS = 300.0  # of processor time, that each is trained before its images are judged
 JUDGED = 500
-IMAGES = load("mnist").train[0]
+DATA = load("mnist")
+IMAGES = DATA.train[0]
 
 
 @dataclass
@@ -180,7 +181,7 @@ def main() -> None:
         a, b, ratio = duel(lambda: ours.draw(16), lambda rival=rival: rival.draw(16))
         row = f"| 16 images in {STEPS} steps | {rival.name} | {a:.2f} s | {b:.2f} s"
         lines.append(f"{row} | {ratio:.2f} | ≥ 3 |")
-    frechet = Frechet(unit(load("mnist").test[0]), "mnist")
+    frechet = Frechet(unit(DATA.test[0]), "mnist")
     judged = [quality(make, frechet) for make in (book, lucidrains, huggingface)]
     text = page(lines, judged, memory)
     put(text, TITLE)
@@ -201,7 +202,8 @@ data included: {memory:.2f} GB (target: 1.2). Both sides took turns; ratios are 
 """
     then = f"""
 Trained for {SECONDS:.0f} seconds of processor time each, then judged by {JUDGED} images drawn in
-{STEPS} steps: Fréchet distance to the MNIST test images, on the book's own features.
+{STEPS} steps: Fréchet distance to the test images of MNIST ({DATA.source} data), on the book's own
+features.
 
 | library | million weights | images seen | Fréchet distance |
 | :-- | --: | --: | --: |
