@@ -88,7 +88,8 @@ def test_ways_of_drawing_are_compared_on_the_whole_test_set_only(monkeypatch, th
     images = torch.zeros(n, 1, 28, 28, dtype=torch.uint8), torch.arange(n) % 10
     model = Diffusion(Glow(), cosine_schedule(100), "clean", 10)
     found = of_images(model, Dataset("mnist", images, images, (), "exact", ""), thorough)
-    always = {f"{kind}, {k} steps" for kind in ("frechet", "recognised") for k in (50, 10)}
+    budgets = [f"{k} steps{how}" for k in (50, 10) for how in ("", ", fresh noise")]
+    always = {f"{kind}, {k}" for kind in ("frechet", "recognised") for k in budgets}
     ways = {"frechet, eta 0, 2 steps", "frechet, eta 0, 3 steps", "frechet, eta 1, 2 steps"}
     guided = {f"{kind}, guidance {w}" for kind in ("frechet", "recognised") for w in (0, 1, 2, 4)}
     more = ways | guided if thorough and n == 10_000 else set()

@@ -1,6 +1,7 @@
 """Chapters `diffusion/ddpm` and `diffusion/ddim`: diffusion models of small grey images."""
 
 from functools import partial
+from itertools import product
 
 import torch
 from torch import Tensor, nn
@@ -83,19 +84,20 @@ def recognised(frechet: Frechet, x: Tensor) -> Estimate:
 
 
 def of_images(model: Diffusion, data: Dataset, thorough: bool) -> dict[str, Estimate]:
-    """Fréchet distances of images drawn in 50 and in 10 steps (eta 1), and bits per dimension.
+    """Fréchet distances of images drawn in 50 and in 10 steps, and bits per dimension.
 
-    thorough: also of each of `WAYS` and `GUIDANCES`. With fewer than all 10,000 test images only
-    few are drawn and no ways are compared, so that a quick trial stays quick.
+    Each without fresh noise (eta 0) and with it (eta 1). thorough: also of each of `WAYS` and
+    `GUIDANCES`. With fewer than all 10,000 test images only few are drawn and no ways are
+    compared, so that a quick trial stays quick.
     """
     real = images(data, WHOLE)[0].cpu()
     whole, found = len(real) == WHOLE, {}
     frechet, n = Frechet(real, data.name), DRAWN if whole else max(len(real) // 8, 10)
-    for steps in BUDGETS:
-        x = drawn(model, n, steps, eta=1.0)
-        found[f"frechet, {steps} steps"] = frechet.distance(x)
+    for steps, (eta, how) in product(BUDGETS, ((0.0, ""), (1.0, ", fresh noise"))):
+        x = drawn(model, n, steps, eta=eta)
+        found[f"frechet, {steps} steps{how}"] = frechet.distance(x)
         if model.classes:
-            found[f"recognised, {steps} steps"] = recognised(frechet, x)
+            found[f"recognised, {steps} steps{how}"] = recognised(frechet, x)
     x, y = images(data, min(BOUND, max(n // 10, 2)))
     found["bits"] = bits_per_dimension(model, x, y if model.classes else None)
     return found | compared(model, frechet) if thorough and whole else found
