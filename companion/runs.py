@@ -25,6 +25,7 @@ from companion.files import (
     pack,
     save_tensors,
     thinned,
+    unpressed,
     write_atomically,
     write_json,
 )
@@ -80,12 +81,9 @@ class Run:
 
     @property
     def snapshots(self) -> dict[int, Tensor]:
-        """What the recipe kept while training, by epoch: uint8 images (N, C, H, W) in 0..255.
-
-        Raises RunError if it kept nothing.
-        """
+        """Images the recipe kept, by epoch: uint8 (N, C, H, W). Raises RunError if there are none."""
         kept, _ = load_tensors(self.folder / "snapshots.safetensors")
-        return {int(epoch): kept[epoch] for epoch in sorted(kept)}
+        return {int(epoch): unpressed(kept[epoch]) for epoch in sorted(kept)}
 
     @property
     def state(self) -> Path:

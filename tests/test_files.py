@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from companion.files import DamagedFile, fit, pack, save_tensors, thinned, unpack
+from companion.files import DamagedFile, fit, pack, save_tensors, thinned, unpack, unpressed
 
 SHAPES = [(64, 64), (8, 32, 4, 4), (32, 128), (2, 4096)]
 
@@ -65,6 +65,16 @@ def test_a_module_takes_packed_weights_and_refuses_those_of_another(tmp_path):
         DamagedFile, match=r"weight is real \(64, 64\) in the file, real \(64, 65\)"
     ):
         fit(other, packed, tmp_path)
+
+
+@pytest.mark.parametrize("shape", [(30, 1, 28, 28), (2, 3, 5, 4), (0, 1, 2, 2)])
+def test_snapshots_come_back_bit_for_bit_and_images_in_fewer_bytes(shape):
+    images = torch.zeros(shape, dtype=torch.uint8)
+    images[..., 1:3, 1:3] = torch.randint(256, (*shape[:2], 1, 1)).to(torch.uint8)
+    small = thinned({"0001": images})["0001"]
+    assert small.ndim == 1 and small.dtype == torch.uint8
+    assert unpressed(small).equal(images) and unpressed(images).equal(images)
+    assert shape[0] < 30 or len(small) < images.numel() / 20
 
 
 def test_nine_snapshots_stay_and_the_gaps_between_them_grow():
