@@ -81,7 +81,7 @@ class Run:
 
     @property
     def snapshots(self) -> dict[int, Tensor]:
-        """Images the recipe kept, by epoch: uint8 (N, C, H, W). Raises RunError if there are none."""
+        """Images that the recipe kept, by epoch: uint8 (N, C, H, W). RunError if none."""
         kept, _ = load_tensors(self.folder / "snapshots.safetensors")
         return {int(epoch): unpressed(kept[epoch]) for epoch in sorted(kept)}
 
