@@ -174,6 +174,38 @@ def test_brackets_rank_real_blurred_and_noise(pinned):
     assert pinned.distance(pinned.real) == pinned.distance(pinned.real)  # one bootstrap
 
 
+def test_the_error_of_images_with_labels_is_that_of_another_drawing(pinned):
+    """Features with two far classes: 40 other drawings, each with 100 of each, tell the truth."""
+    labels, rng = torch.arange(200) % 2, torch.Generator().manual_seed(1)
+
+    def drawn() -> Tensor:
+        return torch.randn(200, 64, generator=rng) + 9.0 * labels[:, None]
+
+    values = torch.tensor([pinned.distance_of(drawn()).value for _ in range(40)])
+    found = drawn()
+    kept, free = pinned.distance_of(found, labels, 40), pinned.distance_of(found, None, 40)
+    assert kept.value == free.value and kept.n == free.n == 200
+    assert kept.error == pytest.approx(values.std().item(), rel=0.45)  # of 40 each: 11 % each
+    assert free.error > 3 * kept.error
+
+
+def test_the_floor_is_the_mean_of_draws_with_as_many_of_each_class(pinned):
+    images, labels = stripes(90, seed=2), torch.tensor([0] * 30 + [1] * 60)
+    x = pinned.embed(images)
+    whole = pinned.floor(images, labels, 60, draws=6)  # class 0 is always whole
+    again = torch.Generator().manual_seed(0)
+    values = []
+    for _ in range(6):
+        a, b = (torch.randperm(n, generator=again)[:30] for n in (30, 60))
+        some = torch.cat([x[:30][a], x[30:][b]])
+        values.append(frechet.frechet_distance(pinned.features, some).item())
+    assert whole.value == pytest.approx(np.mean(values)) and whole.n == 60
+    assert whole.error == pytest.approx(np.std(values, ddof=1))
+    for n in (62, 61, 0):
+        with pytest.raises(ValueError, match=f"^{n} is not 2 times 1 to 30, images of a class"):
+            pinned.floor(images, labels, n)
+
+
 def test_an_extractor_that_is_not_there_is_told(pinned):
     with pytest.raises(
         ValueError, match=r"^no pinned extractor for 'toys' .*mean 'toy'\? known: toy"

@@ -76,6 +76,11 @@ def of_noise(model: Diffusion, data: Dataset) -> dict[str, Estimate]:
     return {"noise": mean_of(torch.cat(found), "squared error per pixel")}
 
 
+def asked(model: Diffusion, x: Tensor) -> Tensor | None:
+    """Classes that `drawn` asked the images x for, on the CPU: in turn; None without labels."""
+    return torch.arange(len(x)) % CLASSES if model.classes else None
+
+
 def recognised(frechet: Frechet, x: Tensor) -> Estimate:
     """Share of drawn images that the pinned classifier reads as the class they were asked for."""
     with torch.no_grad():
@@ -95,7 +100,7 @@ def of_images(model: Diffusion, data: Dataset, thorough: bool) -> dict[str, Esti
     frechet, n = Frechet(real, data.name), DRAWN if whole else max(len(real) // 8, 10)
     for steps, (eta, how) in product(BUDGETS, ((0.0, ""), (1.0, ", fresh noise"))):
         x = drawn(model, n, steps, eta=eta)
-        found[f"frechet, {steps} steps{how}"] = frechet.distance(x)
+        found[f"frechet, {steps} steps{how}"] = frechet.distance(x, asked(model, x))
         if model.classes:
             found[f"recognised, {steps} steps{how}"] = recognised(frechet, x)
     x, y = images(data, min(BOUND, max(n // 10, 2)))
@@ -109,10 +114,10 @@ def compared(model: Diffusion, frechet: Frechet) -> dict[str, Estimate]:
     for eta, counts in WAYS.items():
         for steps in counts:
             x = drawn(model, COMPARED, steps, eta=eta)
-            found[f"frechet, eta {eta:g}, {steps} steps"] = frechet.distance(x)
+            found[f"frechet, eta {eta:g}, {steps} steps"] = frechet.distance(x, asked(model, x))
     for w in GUIDANCES if model.classes else ():
         x = drawn(model, COMPARED, 20, guidance=w)
-        found[f"frechet, guidance {w:g}"] = frechet.distance(x)
+        found[f"frechet, guidance {w:g}"] = frechet.distance(x, asked(model, x))
         found[f"recognised, guidance {w:g}"] = recognised(frechet, x)
     return found
 

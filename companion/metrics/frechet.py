@@ -108,21 +108,51 @@ class Frechet:
         """Features of images (N, 1, 28, 28) in [0, 1] -> (N, 64)."""
         return codes(self.network, images.cpu())
 
-    def distance(self, images: Tensor, resamples: int = 10) -> Estimate:
-        """Squared Fréchet distance to the real images; its error is a bootstrap over images."""
-        return self.distance_of(self.embed(images), resamples)
+    def distance(self, images: Tensor, labels: Tensor | None = None) -> Estimate:
+        """Squared Fréchet distance to the real images; its error is a bootstrap over images.
 
-    def distance_of(self, found: Tensor, resamples: int = 10) -> Estimate:
+        labels (N,): the classes that the images were asked for. The bootstrap then keeps their
+        numbers, and the real images: the error of another drawing from the same model.
+        """
+        return self.distance_of(self.embed(images), labels)
+
+    def distance_of(
+        self, found: Tensor, labels: Tensor | None = None, resamples: int = 10
+    ) -> Estimate:
         """Squared Fréchet distance of images whose features (N, 64) are known."""
         draw = torch.Generator().manual_seed(0)
 
         def again(x: Tensor) -> Tensor:
             return x[torch.randint(len(x), (len(x),), generator=draw)]
 
-        repeats = [frechet_distance(again(self.features), again(found)) for _ in range(resamples)]
+        repeats = []
+        for _ in range(resamples):
+            if labels is None:
+                repeats.append(frechet_distance(again(self.features), again(found)))
+            else:
+                parts = [again(found[labels == k]) for k in labels.unique()]
+                repeats.append(frechet_distance(self.features, torch.cat(parts)))
         value = frechet_distance(self.features, found).item()
         error = torch.stack(repeats).std().item()
         return Estimate(value, error, len(found), "squared distance")
+
+    def floor(self, images: Tensor, labels: Tensor, n: int, draws: int = 20) -> Estimate:
+        """Distance of n other real images, as many of each class: mean and deviation of draws.
+
+        images (N, 1, 28, 28) in [0, 1], labels (N,): what each draw takes n of, none of it twice.
+        Raises ValueError if a class has too few.
+        """
+        kinds = labels.unique()
+        rows = [(labels == k).nonzero()[:, 0] for k in kinds]
+        share, least = n // len(kinds), min(map(len, rows))
+        if not 0 < share <= least or share * len(kinds) != n:
+            raise ValueError(f"{n} is not {len(kinds)} times 1 to {least}, images of a class")
+        found, draw, repeats = self.embed(images), torch.Generator().manual_seed(0), []
+        for _ in range(draws):
+            some = [row[torch.randperm(len(row), generator=draw)[:share]] for row in rows]
+            repeats.append(frechet_distance(self.features, found[torch.cat(some)]))
+        each = torch.stack(repeats)
+        return Estimate(each.mean().item(), each.std().item(), n, "squared distance")
 
     def brackets(self, other: Tensor) -> dict[str, Estimate]:
         """Give the scale a meaning: other real images, the same blurred, and pure noise."""
