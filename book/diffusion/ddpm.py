@@ -1871,10 +1871,11 @@ show(
 judge = metrics.Frechet(unit(rack.test[0]), "fashion-mnist")
 others, of = unit(rack.train[0][pool]), rack.train[1][pool]
 bottom, rows = judge.floor(others, of, 5000), []
-for steps in budgets:
-    key = f"{steps} steps, fresh noise"
+for steps, how in product(budgets, (", fresh noise", "")):
+    key = f"{steps} steps{how}"
     far, read = clothes.metrics[f"frechet, {key}"], f"recognised, {key}"
-    row = {"images": f"drawn in {key}", "squared distance": far}
+    row = {"images": f"drawn in {steps} steps{how or ', without'}"}
+    row["squared distance"] = far
     row["over the floor"] = f"{far['value'] / bottom.value:.1f}"
     rows.append(row | {"read as asked, %": clothes.metrics[read]})
 rows.append({"images": "real (the floor)", "squared distance": bottom})
