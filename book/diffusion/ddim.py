@@ -1385,8 +1385,8 @@ trip_slope = np.polyfit(np.log(trips_of), root.log().numpy(), 1)[0]
 Markdown(
     "The root of the mean squared error falls as the number of strides to "
     f"the power {trip_slope:.2f} ({len(x)} digits, five numbers of strides); "
-    "the theorem allows -1 at worst, if the angles are even. The published "
-    "numbers are of other pictures."
+    "the bound of the theorem, which is for the limit, with the power -1. The "
+    "published numbers are of other pictures."
 )
 
 # %% [markdown]

@@ -1855,14 +1855,15 @@ show(
 # %% tags=["hide-input"]
 wardrobe = {"data": "fashion-mnist", "horizon": 10, "thorough": False}
 clothes, rack = train(ddpm, 0, seed, **wardrobe), load("fashion-mnist")
+names = [name.split("/")[0].split()[-1] for name in rack.class_names]
 show(
     figures.image_grid(
-        drawn(clothes.model, 20, 25, eta=1.0),
+        drawn(clothes.model, 30, 25, eta=1.0),
         10,
-        [*rack.class_names, *[""] * 10],
-        alt="Two rows of ten drawn pieces of clothing, one of each class.",
+        [*names, *[""] * 20],
+        alt="Three rows of ten drawn pieces of clothing, one of each class.",
     ),
-    "Drawn in 25 steps with fresh noise from 20 noises, each column with the "
+    "Drawn in 25 steps with fresh noise from 30 noises, each column with the "
     "label above it.",
     label="fig-ddpm-clothes",
 )
