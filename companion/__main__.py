@@ -2,7 +2,6 @@
 
 # Each command imports what it needs, so that --help does not wait for torch.
 import argparse
-import inspect
 import os
 import sys
 from pathlib import Path
@@ -12,53 +11,36 @@ LESSON = """\
 examples:
   python -m companion train vae --epochs 2 -p latent=32
   accelerate launch -m companion train vae --epochs 20     on every GPU of this machine
-  python -m companion run latent/vae -p epochs 2           a chapter, with other parameters
+  python -m companion run latent/vae -p epochs=2           a chapter, with other parameters
   python -m companion runs                                 what was trained here, and published
   python -m companion data get fashion-mnist               download a data set, checksum verified
   python -m companion publish vae-seed0-1a2b3c4d           copy a run to the published ones
 """
 
 
-def parse_value(name: str, text: str, example: Any) -> Any:
-    """Read a parameter as the type of its default. Raises ValueError, in one sentence.
+def parse_choices(words: list[list[str]], experiment: Any) -> dict[str, Any]:
+    """Turn what followed each -p into the experiment's arguments."""
+    import inspect
 
-    Truth values are true or false in any case; several numbers are written 16,32,64.
-    """
-    kind = type(example)
-    try:
-        if kind is bool:
-            return {"true": True, "false": False}[text.lower()]
-        if kind is tuple:
-            return tuple(type(example[0])(part) for part in text.strip("()").split(","))
-        return kind(text)
-    except (ValueError, KeyError):
-        wanted = {bool: "true or false", tuple: "numbers with commas between them"}
-        what = wanted.get(kind, kind.__name__)
-        raise ValueError(f"{name} must be {what}, got {text!r}") from None
+    from companion.runs import Run, find
+    from companion.words import kind_of, nearest, options, pairs, read_word
 
-
-def parse_choices(pairs: list[str], experiment: Any) -> dict[str, Any]:
-    """Turn name=value words into the experiment's arguments."""
-    from companion.maths import nearest
-
-    known = {k: p.default for k, p in inspect.signature(experiment).parameters.items()}
-    found = {}
-    for pair in pairs:
-        name, equals, text = pair.partition("=")
-        if not equals:
-            raise ValueError(f"a choice is written name=value, got {pair!r}")
+    known, found = inspect.signature(experiment).parameters, {}
+    for name, text in pairs(words).items():
         if name not in known:
             hint = nearest(name, known)
             raise ValueError(f"{experiment.__name__} has no choice {name!r} {hint}")
-        found[name] = parse_value(name, text, known[name])
+        kind = kind_of(experiment, name)
+        found[name] = find(text) if Run in options(kind) else read_word(name, text, kind)
     return found
 
 
 def train_command(args: argparse.Namespace) -> None:
     """Train an experiment and print its final numbers."""
+    from companion.estimate import Estimate
     from companion.experiments import EXPERIMENTS
-    from companion.maths import nearest
     from companion.train import train
+    from companion.words import nearest
 
     if args.experiment not in EXPERIMENTS:
         hint = nearest(args.experiment, EXPERIMENTS)
@@ -70,15 +52,15 @@ def train_command(args: argparse.Namespace) -> None:
         return
     print(run)
     for name, found in run.metrics.items():
-        print(f"  {name}: {found['value']:.4g} ± {found['error']:.2g} {found['unit']}")
+        print(f"  {name}: {Estimate(**found)}")
 
 
 def run_command(args: argparse.Namespace) -> None:
     """Execute a chapter with other parameters."""
     from companion.chapters import run
+    from companion.words import pairs
 
-    words = args.parameter
-    print(run(args.chapter, dict(words), args.output))
+    print(run(args.chapter, pairs(args.choice), args.output))
 
 
 def runs_command(args: argparse.Namespace) -> None:
@@ -107,13 +89,14 @@ def data_command(args: argparse.Namespace) -> None:
 
 def publish_command(args: argparse.Namespace) -> None:
     """Copy the light part of a finished run to the published ones."""
-    from companion.maths import nearest
     from companion.runs import all_runs, local_runs, publish
+    from companion.words import nearest
 
     found = {run.name: run for run in all_runs(local_runs())}  # the longest of each comes last
     if args.run not in found:
         raise ValueError(f"no finished run {args.run!r} here {nearest(args.run, found)}")
-    print(publish(found[args.run], record_only=args.record_only, half=args.half).folder)
+    how = {"record_only": args.record_only, "half": args.half, "whole": args.whole}
+    print(publish(found[args.run], **how).folder)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -123,19 +106,20 @@ def parser() -> argparse.ArgumentParser:
         "python -m companion", description=__doc__, epilog=LESSON, formatter_class=shape
     )
     commands = top.add_subparsers(required=True, metavar="command")
+    choice: dict[str, Any] = {"nargs": "+", "metavar": "NAME=VALUE", "action": "append"}
+    choice |= {"default": [], "help": "may be repeated; `NAME VALUE` is the same"}
 
     sub = commands.add_parser("train", help="train an experiment, or go on where it stopped")
     sub.add_argument("experiment", help="its name, for instance vae")
     sub.add_argument("--epochs", type=int, default=0, help="0: recall the published run")
     sub.add_argument("--seed", type=int, default=0)
     sub.add_argument("--subset", type=int, default=0, help="first n training examples; 0: all")
-    sub.add_argument("-p", "--choice", action="append", default=[], metavar="NAME=VALUE")
+    sub.add_argument("-p", "--choice", **choice)
     sub.set_defaults(act=train_command)
 
     sub = commands.add_parser("run", help="execute a chapter with other parameters")
     sub.add_argument("chapter", help="for instance latent/vae")
-    pair = {"nargs": 2, "metavar": ("NAME", "VALUE"), "action": "append", "default": []}
-    sub.add_argument("-p", "--parameter", **pair)
+    sub.add_argument("-p", "--choice", **choice)
     sub.add_argument("-o", "--output", type=Path, help="notebook to write")
     sub.set_defaults(act=run_command)
 
@@ -151,6 +135,7 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument("run")
     sub.add_argument("--record-only", action="store_true", help="without weights: a further seed")
     sub.add_argument("--half", action="store_true", help="weights in half precision, not in bytes")
+    sub.add_argument("--whole", action="store_true", help="also the parts that are not `saved`")
     sub.set_defaults(act=publish_command)
     return top
 

@@ -1,6 +1,5 @@
 """Execute a chapter of the book with other parameters: `python -m companion run`."""
 
-import json
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,7 +7,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from companion.files import RunError, write_atomically
-from companion.maths import nearest
+from companion.words import nearest, read_word
 
 
 def chapters() -> dict[str, Path]:
@@ -28,25 +27,10 @@ def chapters() -> dict[str, Path]:
     raise RunError(f"no book in {Path.cwd()}: run a chapter inside a checkout of the book")
 
 
-def parse(name: str, text: str, kind: str) -> Any:
-    """Read the text of one parameter as its annotated type: int, float, bool, str or a list.
-
-    Raises ValueError with the name, the text and the type that is allowed.
-    """
-    try:
-        if kind in ("str", "None"):
-            return text
-        if kind in ("int", "float"):
-            return int(text) if kind == "int" else float(text)
-        value = json.loads(text)
-    except ValueError as error:
-        raise ValueError(f"parameter {name} = {text!r} is not of type {kind}") from error
-    if kind == "bool" and isinstance(value, bool):
-        return value
-    inner = kind.partition("[")[2].rstrip("]")
-    if kind.startswith("list") and isinstance(value, list):
-        return [parse(name, json.dumps(item), inner) for item in value] if inner else value
-    raise ValueError(f"parameter {name} = {text!r} is not of type {kind}")
+TYPES = {
+    "int": int, "float": float, "bool": bool, "str": str, "list": list,
+    "list[int]": list[int], "list[float]": list[float], "list[str]": list[str],
+}  # fmt: skip
 
 
 def checked(notebook: Path, given: Mapping[str, str]) -> dict[str, Any]:
@@ -62,7 +46,9 @@ def checked(notebook: Path, given: Mapping[str, str]) -> dict[str, Any]:
         if name not in types:
             signature = ", ".join(f"{key}: {kind}" for key, kind in types.items())
             raise ValueError(f"no parameter {name!r} {nearest(name, types)}; types: {signature}")
-    return {name: parse(name, text, types[name]) for name, text in given.items()}
+    return {
+        name: read_word(name, text, TYPES.get(types[name], Any)) for name, text in given.items()
+    }
 
 
 def run(chapter: str, parameters: Mapping[str, str], output: Path | None = None) -> Path:

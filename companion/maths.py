@@ -1,23 +1,11 @@
-"""Pure functions of the book's formulas, and the one sentence an error needs."""
+"""Pure functions of the book's formulas."""
 
 import math
-from collections.abc import Callable, Iterable
-from difflib import get_close_matches
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-
-MOST_NAMED = 40
-
-
-def nearest(name: object, known: Iterable[object]) -> str:
-    """End an error message: the nearest known name, if there is one, and what is known."""
-    names = sorted(map(str, known))
-    close = get_close_matches(str(name), names, n=1)
-    hint = f"did you mean {close[0]!r}? " if close else ""
-    more = f" and {len(names) - MOST_NAMED:,} more" if len(names) > MOST_NAMED else ""
-    return f"({hint}known: {', '.join(names[:MOST_NAMED]) or 'none yet'}{more})"
 
 
 def log_mean_exp(x: Tensor, dim: int = 0) -> Tensor:

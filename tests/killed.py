@@ -17,7 +17,7 @@ import torch
 import torch._dynamo  # what the first step of an optimizer imports: once, for all children
 from toys import denoiser
 
-from companion.files import load_tensors
+from companion.tensors import load_tensors
 from companion.train import train
 
 CHOICES = {"ema": 0.9, "width": 512}

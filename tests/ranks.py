@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 from toys import mlp, wgan
 
-from companion.data.worlds import eight_gaussians
-from companion.files import save_tensors
-from companion.players import Batch, Player, Recipe, Terms
+from companion.recipes import Batch, Player, Recipe, Terms
+from companion.tensors import save_tensors
 from companion.train import train
+from companion.worlds.gaussians import eight_gaussians
 
 
 def smooth(model: Any, batch: Batch, step: int) -> Terms:

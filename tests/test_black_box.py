@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.distributions import MultivariateNormal, Normal
 
-from companion.graphs.black_box import (
+from companion.inference.black_box import (
     black_box_ascent,
     leave_one_out_gradients,
     reparameterised_gradients,

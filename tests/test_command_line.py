@@ -9,7 +9,7 @@ import pytest
 
 from companion.__main__ import main, parse_value
 from companion.data import catalogue
-from companion.data.standins import draw
+from companion.data.drawing.standins import draw
 from companion.files import write_json
 from companion.runs import all_runs, local_runs
 
@@ -55,9 +55,7 @@ def test_one_of_several_processes_speaks(capsys, monkeypatch):
 
 
 def test_publish_takes_the_longest(monkeypatch, tmp_path, capsys):
-    from companion import runs
-
-    monkeypatch.setattr(runs.publish, "__defaults__", (tmp_path / "published",))
+    monkeypatch.setattr("companion.runs.record.PUBLISHED", tmp_path / "published")
     for epochs in ("10", "2"):
         assert main([*QUICK[:2], "--subset", "64", "--epochs", epochs]) == 0
     name = all_runs(local_runs())[0].name

@@ -10,9 +10,9 @@ import torch
 import torchvision.datasets
 
 from companion.data import catalogue, hoda, load, unit
+from companion.data.drawing.standins import draw
 from companion.data.originals import ARCHIVES, find, parse
-from companion.data.standins import draw
-from companion.data.worlds import eight_gaussians, eight_gaussians_density
+from companion.worlds.gaussians import eight_gaussians, eight_gaussians_density
 
 DATA = os.environ.get("COMPANION_DATA", "")
 PIXELS = {"fashion-mnist": (0.2860, 0.3530), "mnist": (0.1307, 0.3081)}  # mean, std of x / 255

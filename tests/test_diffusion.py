@@ -18,9 +18,9 @@ from companion.models.diffusion import (
     linear_schedule,
     translate,
 )
-from companion.models.mixture import NoisedMixture
 from companion.objectives.diffusion import denoising_loss, weight_of_noise
 from companion.samplers import ancestral_variance, invert, sample, times
+from companion.worlds.mixture import NoisedMixture
 
 WORLD = NoisedMixture(
     torch.tensor([0.5, 0.3, 0.2]).double(),

@@ -8,9 +8,8 @@ from torch import Tensor, nn
 from toys import denoiser, denoising, mlp
 
 from companion.data import load, unit
-from companion.data.worlds import eight_gaussians
 from companion.experiments import autoencoder, classifier, vae
-from companion.maths import cosine, log_mean_exp, nearest
+from companion.maths import cosine, log_mean_exp
 from companion.metrics import (
     Frechet,
     accuracy,
@@ -27,8 +26,10 @@ from companion.models.likelihoods import likelihood
 from companion.models.vae import VAE
 from companion.nets import image_decoder, image_encoder
 from companion.objectives import joint, negative_elbo
-from companion.players import Player, Recipe
+from companion.recipes import Player, Recipe
 from companion.train import train
+from companion.words import nearest
+from companion.worlds.gaussians import eight_gaussians
 
 MODEL = VAE(image_encoder(6, size=12, width=4), image_decoder(3, 1, 12, 4), 3)
 X, Y = torch.rand(4, 1, 12, 12), torch.tensor([0, 1, 2, 1])

@@ -9,9 +9,9 @@ from sklearn.linear_model import LogisticRegression
 from torchvision.datasets import CelebA
 
 from companion.data import DataError, unit
-from companion.data import face_drawing as drawing
-from companion.data.face_canvas import BINARY
-from companion.data.face_drawing import KINDS, NAMES, draw, draw_attributes
+from companion.data.drawing import faces as drawing
+from companion.data.drawing.face_canvas import BINARY
+from companion.data.drawing.faces import KINDS, NAMES, draw, draw_attributes
 from companion.data.faces import held_out, load_faces, olivetti_photographs
 
 

@@ -6,7 +6,9 @@ import pytest
 import torch
 from torch import nn
 
-from companion.files import DamagedFile, fit, pack, save_tensors, thinned, unpack, unpressed
+from companion.files import DamagedFile
+from companion.runs.publish import thinned
+from companion.tensors import load_weights, pack, save_tensors, unpack, unpressed
 
 SHAPES = [(64, 64), (8, 32, 4, 4), (32, 128), (2, 4096)]
 
@@ -58,13 +60,13 @@ def test_a_module_takes_packed_weights_and_refuses_those_of_another(tmp_path):
     mine, other = nn.Linear(64, 64), nn.Linear(65, 64)
     packed = pack(mine.state_dict())
     fresh = nn.Linear(64, 64)
-    fit(fresh, packed, tmp_path)
+    load_weights(fresh, packed, tmp_path)
     x = torch.randn(10, 64)
     assert (fresh(x) - mine(x)).abs().max() < 0.02  # 64 errors of up to 1 / 8 / 254, at random
     with pytest.raises(
         DamagedFile, match=r"weight is real \(64, 64\) in the file, real \(64, 65\)"
     ):
-        fit(other, packed, tmp_path)
+        load_weights(other, packed, tmp_path)
 
 
 @pytest.mark.parametrize("shape", [(30, 1, 28, 28), (2, 3, 5, 4), (0, 1, 2, 2)])

@@ -8,11 +8,11 @@ from torch import Tensor, nn
 from toys import wgan as toy_wgan
 
 from companion import experiments
-from companion.files import load_tensors
 from companion.models.gan import GAN
 from companion.nets import image_critic, image_generator
-from companion.players import Recipe, Table
+from companion.recipes import Recipe, Table
 from companion.runs import publish
+from companion.tensors import load_tensors
 from companion.train import train
 
 

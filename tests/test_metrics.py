@@ -11,7 +11,6 @@ from sklearn.linear_model import LogisticRegression
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from companion.files import save_tensors
 from companion.metrics import (
     Frechet,
     accuracy,
@@ -29,6 +28,7 @@ from companion.metrics import (
 from companion.metrics.codes import codes
 from companion.metrics.likelihood import distortion
 from companion.models.classifier import extractor_network
+from companion.tensors import save_tensors
 
 
 def test_error_of_a_mean_is_that_of_the_bootstrap():

@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 import torch
 
-from companion.data import DataError, fetch, hoda, load, persian, persian_drawing, status
+from companion.data import DataError, fetch, hoda, load, persian, status
+from companion.data.drawing import persian as drawing
+from companion.data.drawing.persian import draw
 from companion.data.hoda import PARTS, Part, read_cdb
-from companion.data.persian_drawing import draw
 
 DIGITS = "۰۱۲۳۴۵۶۷۸۹"
 
@@ -129,7 +130,7 @@ def small(monkeypatch, tmp_path):
     parts = tuple(Part(part.name, len(CONTENT), sha256) for part in PARTS)
     for module in (hoda, persian):
         monkeypatch.setattr(module, "PARTS", parts)
-    monkeypatch.setattr(persian_drawing, "draw", lambda n, seed, size: draw(n // 200, seed, size))
+    monkeypatch.setattr(drawing, "draw", lambda n, seed, size: draw(n // 200, seed, size))
     monkeypatch.setenv("COMPANION_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("COMPANION_DATA", str(tmp_path / "own"))
     persian.drawn.cache_clear()

@@ -8,8 +8,8 @@ import torch
 from torch.nn.functional import avg_pool2d
 
 from companion.data import hoda, persian, unit
-from companion.data.persian_drawing import draw
-from companion.data.tiny_world import STATES, decode, encode, tiny_digits
+from companion.data.drawing.persian import draw
+from companion.worlds.tiny import STATES, decode, encode, tiny_digits
 
 
 def nearest(x, labels, y):

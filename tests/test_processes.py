@@ -10,7 +10,7 @@ import torch
 import torch.distributed
 from ranks import penalised, weights
 
-from companion.files import load_tensors
+from companion.tensors import load_tensors
 from companion.train import train
 
 HERE = Path(__file__).parent

@@ -8,15 +8,15 @@ import torch
 from torch import Tensor
 
 from companion.data import Dataset, dsprites, hoda, load
-from companion.data.face_drawing import NAMES
+from companion.data.drawing.faces import NAMES
 from companion.data.faces import held_out
 from companion.data.originals import ARCHIVES, find
 from companion.experiments import EXPERIMENTS
 from companion.experiments.faces import WATCHED
-from companion.files import load_tensors
 from companion.metrics.frechet import extractor
-from companion.players import Recipe
+from companion.recipes import Recipe
 from companion.runs import PEOPLE, PUBLISHED, Run, all_runs
+from companion.tensors import load_tensors
 from companion.train import recall
 
 RUNS = all_runs()

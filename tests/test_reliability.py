@@ -14,8 +14,9 @@ import torch
 from killed import CHOICES
 from toys import denoiser
 
-from companion.files import DamagedFile, RunError, load_tensors, save_tensors
+from companion.files import DamagedFile, RunError
 from companion.runs import Run
+from companion.tensors import load_tensors, save_tensors
 from companion.train import train
 
 HERE = Path(__file__).parent
@@ -88,8 +89,8 @@ FULL, DENIED = OSError(errno.ENOSPC, "No space left on device"), PermissionError
     [
         ("pathlib.Path.mkdir", fail(DENIED)),
         ("tempfile.mkstemp", fail(FULL)),
-        ("companion.files.save", fail(RuntimeError("cannot serialise"))),
-        ("companion.files.digest", fail(MemoryError())),
+        ("companion.tensors.save", fail(RuntimeError("cannot serialise"))),
+        ("companion.tensors.digest", fail(MemoryError())),
         ("pathlib.Path.write_bytes", fail_halfway(FULL)),
         ("pathlib.Path.write_bytes", fail_halfway(RuntimeError("bad luck"))),
         ("pathlib.Path.write_bytes", fail_halfway(KeyboardInterrupt())),

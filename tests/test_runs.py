@@ -13,10 +13,11 @@ from toys import denoiser, spread
 
 from companion import runs as runs_module
 from companion.data import Dataset
-from companion.files import RunError, load_tensors
+from companion.files import RunError
 from companion.metrics import Estimate
-from companion.players import Recipe
+from companion.recipes import Recipe
 from companion.runs import all_runs, ask, begin, find_published, publish, read
+from companion.tensors import load_tensors
 from companion.train import train
 
 ABOUT = {"name": "toy", "split": "all", "source": "exact", "sha256": "0" * 64}
@@ -26,8 +27,7 @@ ABOUT = {"name": "toy", "split": "all", "source": "exact", "sha256": "0" * 64}
 def published(monkeypatch, tmp_path) -> Path:
     """New, empty folders of runs, here and published."""
     monkeypatch.setenv("COMPANION_RUNS", str(tmp_path / "runs"))
-    monkeypatch.setattr(all_runs, "__defaults__", (tmp_path / "published",))
-    monkeypatch.setattr(publish, "__defaults__", (tmp_path / "published",))
+    monkeypatch.setattr("companion.runs.record.PUBLISHED", tmp_path / "published")
     return tmp_path / "published"
 
 

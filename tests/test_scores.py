@@ -7,13 +7,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from companion.models.mixture import NoisedMixture
 from companion.objectives.scores import (
     denoising_score_loss,
     implicit_score_loss,
     sliced_score_loss,
 )
 from companion.samplers.langevin import annealed_langevin, langevin, langevin_path
+from companion.worlds.mixture import NoisedMixture
 
 SIGMA = 0.6
 WORLD = NoisedMixture(

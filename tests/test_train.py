@@ -11,13 +11,15 @@ import torch
 from torch import Tensor, nn
 from toys import denoiser, denoising, ebm, energy_distance, mlp, wgan
 
-from companion.data.worlds import eight_gaussians
-from companion.files import load_tensors
 from companion.maths import cosine
 from companion.metrics import Estimate
-from companion.players import Batch, Player, Recipe, Table, Terms, follow
+from companion.recipes import Batch, Player, Recipe, Terms
 from companion.runs import Run
-from companion.train import batches, train
+from companion.tensors import load_tensors
+from companion.train import train
+from companion.train.loop import batches
+from companion.train.state import State, follow
+from companion.worlds.gaussians import eight_gaussians
 
 POINTS = eight_gaussians(1000)
 
@@ -36,7 +38,7 @@ def runs(monkeypatch, tmp_path):
 
 def timeless(run: Run) -> list[dict[str, float]]:
     """History without what the clock says."""
-    clock = {"images/s", "seconds"}
+    clock = {"examples/s", "seconds"}
     return [{k: v for k, v in row.items() if k not in clock} for row in run.history]
 
 
@@ -45,9 +47,9 @@ def same(a: dict[str, Tensor], b: dict[str, Tensor]) -> bool:
     return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
 
 
-def table_of(recipe: Recipe) -> tuple[Table, Batch]:
+def state_of(recipe: Recipe) -> tuple[State, Batch]:
     """Seat the players, and cut a batch of 64 for them."""
-    return Table(recipe), (recipe.data().train[0][:64],)
+    return State(recipe), (recipe.data().train[0][:64],)
 
 
 @pytest.mark.parametrize(
@@ -88,10 +90,10 @@ def test_samples_come_three_times_closer_to_the_data(experiment, points, epochs,
 
 @pytest.mark.parametrize("mover", ["critic", "generator"])
 def test_who_does_not_play_is_held_still(mover):
-    table, batch = table_of(wgan())
-    before = {name: p.clone() for name, p in table.model.named_parameters()}
-    table.update(mover, batch, 0, 0.0)
-    for name, p in table.model.named_parameters():
+    state, batch = state_of(wgan())
+    before = {name: p.clone() for name, p in state.model.named_parameters()}
+    state.update(mover, batch, 0, 0.0)
+    for name, p in state.model.named_parameters():
         if name.endswith("weight"):
             assert torch.equal(p, before[name]) != name.startswith(mover)
         assert p.grad is None
@@ -105,10 +107,10 @@ def test_a_loss_sees_gradients_only_for_its_own_player(runs):
         return {"loss": game.generator(batch[0]).square().mean()}
 
     recipe = wgan()
-    table, batch = table_of(
+    state, batch = state_of(
         replace(recipe, players={"one": Player(recipe.model.generator, watched)})
     )
-    assert table.update("one", batch, 0, 0.0)["loss"].isfinite()
+    assert state.update("one", batch, 0, 0.0)["loss"].isfinite()
 
 
 def test_schedule_follows_the_epochs_and_not_how_they_were_reached(runs):
@@ -132,10 +134,10 @@ def test_schedule_follows_the_epochs_and_not_how_they_were_reached(runs):
 def test_each_player_has_its_own_rate():
     recipe = wgan()
     slow = replace(recipe.players["generator"], schedule=cosine(2))
-    table, batch = table_of(replace(recipe, players={**recipe.players, "generator": slow}))
+    state, batch = state_of(replace(recipe, players={**recipe.players, "generator": slow}))
     for name in recipe.players:
-        table.update(name, batch, 0, 1.0)
-    rates = {name: o.param_groups[0]["lr"] for name, o in table.optimizers.items()}
+        state.update(name, batch, 0, 1.0)
+    rates = {name: o.param_groups[0]["lr"] for name, o in state.optimizers.items()}
     assert rates == pytest.approx({"critic": 3e-3, "generator": 0.5e-3})  # cosine at half
 
 
@@ -144,9 +146,9 @@ def test_clipping_bounds_the_update(clip):
     model = mlp(2, 2)
     player = Player(model, lambda m, b, s: {"loss": 1e3 * m(b[0]).square().sum()})
     player = replace(player, optimizer=partial(torch.optim.SGD, lr=1.0))
-    table, batch = table_of(Recipe(model, {"one": player}, lambda: POINTS, clip=clip))
+    state, batch = state_of(Recipe(model, {"one": player}, lambda: POINTS, clip=clip))
     before = nn.utils.parameters_to_vector(model.parameters())
-    table.update("one", batch, 0, 0.0)
+    state.update("one", batch, 0, 0.0)
     moved = (nn.utils.parameters_to_vector(model.parameters()) - before).norm()
     assert (moved <= clip * (1 + 1e-4)) and (clip > 1 or moved > 0.99 * clip)  # float32
     assert clip == 0.1 or moved > 1

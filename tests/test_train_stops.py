@@ -11,9 +11,9 @@ import torch
 from torch import nn
 from toys import denoiser, denoising, wasserstein, wgan
 
-from companion.files import load_tensors
-from companion.players import Batch, Player, Recipe, Terms
+from companion.recipes import Batch, Player, Recipe, Terms
 from companion.runs import read
+from companion.tensors import load_tensors
 from companion.train import Diverged, train
 
 STEPS = 4  # an epoch of `denoiser`
@@ -120,7 +120,7 @@ def test_an_interrupt_in_the_last_save_leaves_a_run_that_is_not_complete(monkeyp
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("companion.train.write", interrupt)
+        patch.setattr("companion.train.loop.write", interrupt)
         run = train(untouched, 1)
     assert not run.complete and run.epochs == 1
     again = Meddled(lambda model, terms, now: terms)

@@ -11,15 +11,15 @@ from sklearn.mixture import GaussianMixture
 from torch import Tensor
 
 from companion.graphs import MarkovNet
-from companion.graphs.ising import (
+from companion.graphs.table import Table
+from companion.inference.ising import (
     IsingMeanField,
     ising_log_partition,
     ising_tables,
     neighbours,
 )
-from companion.graphs.mean_field import MeanField, coordinate_ascent
-from companion.graphs.mixtures import MixtureEM, MixtureMeanField, mixture_log_evidence
-from companion.graphs.table import Table
+from companion.inference.mean_field import MeanField, coordinate_ascent
+from companion.inference.mixtures import MixtureEM, MixtureMeanField, mixture_log_evidence
 
 
 def tables(seed: int, zeros: bool = False) -> list[Table]:

@@ -5,10 +5,10 @@ from functools import partial
 import pytest
 import torch
 
-from companion.graphs.ising import IsingMeanField, ising_log_partition, ising_tables
-from companion.graphs.mean_field import MeanField, coordinate_ascent
-from companion.graphs.mixtures import MixtureEM, MixtureMeanField, mixture_log_evidence
 from companion.graphs.table import Table
+from companion.inference.ising import IsingMeanField, ising_log_partition, ising_tables
+from companion.inference.mean_field import MeanField, coordinate_ascent
+from companion.inference.mixtures import MixtureEM, MixtureMeanField, mixture_log_evidence
 
 TABLES = [Table([0.5, 0.5], ["rain"]), Table([[0.9, 0.1], [0.2, 0.8]], ["rain", "wet"])]
 X = torch.tensor([[0.0, 1.0], [0.5, 2.0], [4.0, -1.0], [5.0, 0.0], [-3.0, 2.0], [1.0, 0.5]])

@@ -6,9 +6,9 @@ import torch
 from torch import Tensor, nn
 
 from companion.data import Dataset
-from companion.data.worlds import eight_gaussians
 from companion.metrics import Estimate
-from companion.players import Batch, Player, Recipe, Terms
+from companion.recipes import Batch, Player, Recipe, Terms
+from companion.worlds.gaussians import eight_gaussians
 
 
 def mlp(inputs: int, outputs: int, width: int = 32) -> nn.Sequential:

@@ -59,11 +59,11 @@ from torch import xlogy
 
 from companion import figures
 from companion.claims import check
-from companion.data.worlds import eight_gaussians_density
 from companion.figures import Explorable, curves, results_table, show
 from companion.figures.style import DASHES, PALETTE
 from companion.metrics import mean_of
 from companion.objectives.divergences import ALL, Divergence, divergence
+from companion.worlds.gaussians import eight_gaussians_density
 
 torch.set_default_dtype(torch.float64)
 

@@ -60,7 +60,6 @@ from torch import nn
 from companion import figures, metrics
 from companion.claims import check
 from companion.data import load, unit
-from companion.data.worlds import eight_gaussians_density
 from companion.experiments import gan, wgan
 from companion.figures import Explorable, results_table, show, show_source
 from companion.figures.style import DASHES, PALETTE
@@ -68,6 +67,7 @@ from companion.nets import image_critic
 from companion.objectives import ClippedRMSprop, critic_loss, hinge_loss
 from companion.objectives.adversarial import gradient_penalty, slopes
 from companion.train import train
+from companion.worlds.gaussians import eight_gaussians_density
 
 # %% [markdown]
 # (sec-wgan-distance)=

@@ -67,15 +67,10 @@ from companion.figures import Explorable, curves, results_table, show
 from companion.figures import show_source as source
 from companion.figures.style import DASHES, PALETTE
 from companion.metrics import Frechet, mean_of
-from companion.models.diffusion import (
-    Prediction,
-    cosine_schedule,
-    linear_schedule,
-    translate,
-)
-from companion.models.mixture import NoisedMixture
+from companion.models.diffusion import cosine_schedule, linear_schedule
+from companion.paths import Prediction, translate
 from companion.objectives.diffusion import weight_of_noise
-from companion.players import fast_precision
+from companion.devices import fast_precision
 
 # %% tags=["hide-input"]
 from companion.samplers import (
@@ -87,6 +82,7 @@ from companion.samplers import (
 )
 from companion.samplers.diffusion import path
 from companion.train import train
+from companion.worlds.mixture import NoisedMixture
 
 torch.set_default_dtype(torch.float64)
 
@@ -142,7 +138,7 @@ def carried(kept, ways, eta, step=implicit_step, clock=lambda t, s, S: (t, s)):
         now, then = kept[list(clock(t, s, S))]
         x = signal * clean + rest
         noise = (x - now.sqrt() * clean) / (1 - now).sqrt()
-        guess = Prediction(noise, clean, clean)
+        guess = Prediction(noise, clean)
         signal, direction, fresh = step(x, guess, now, then, eta, e)
         variance = direction**2 * variance + fresh**2
         found.append(torch.stack([signal, variance]))
@@ -207,7 +203,7 @@ def history(eta, generator, many=5, steps=200):
     for now, then in pairwise(cosine_schedule()[times(steps, 1000)]):
         noise = (x - now.sqrt() * clean) / (1 - now).sqrt()
         fresh = torch.randn(many, generator=generator)
-        guess = Prediction(noise, clean, clean)
+        guess = Prediction(noise, clean)
         found.append(x := implicit_step(x, guess, now, then, eta, fresh))
     return torch.stack(found)
 
@@ -284,7 +280,7 @@ def rule(now, then, eta):
 
     def mean(x, clean, fresh):
         noise = (x - now.sqrt() * clean) / (1 - now).sqrt()
-        guess = Prediction(noise, clean, clean)
+        guess = Prediction(noise, clean)
         return implicit_step(x, guess, now, then, eta, fresh)
 
     parts = mean(zero, one, zero), mean(one, zero, zero)
@@ -372,7 +368,7 @@ x, noise, guess = torch.randn(3, 300)
 
 def next_law(noise):
     clean = (x - (1 - now).sqrt() * noise) / now.sqrt()
-    told = Prediction(noise, clean, clean)
+    told = Prediction(noise, clean)
     mean = implicit_step(x, told, now, then, eta, torch.zeros(300))
     return Normal(mean, eta * ancestral_variance(now, then).sqrt())
 

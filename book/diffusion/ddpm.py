@@ -66,20 +66,15 @@ from companion.figures import Explorable, curves, results_table, show
 from companion.figures import show_source as source
 from companion.figures.style import PALETTE
 from companion.metrics.diffusion import decoded_log_prob
-from companion.models.diffusion import (
-    SCHEDULES,
-    Prediction,
-    cosine_schedule,
-    linear_schedule,
-    translate,
-)
-from companion.models.mixture import NoisedMixture
+from companion.models.diffusion import SCHEDULES, cosine_schedule, linear_schedule
+from companion.paths import Prediction, translate
 from companion.objectives.diffusion import denoising_loss, weight_of_noise
-from companion.players import fast_precision
+from companion.devices import fast_precision
 from companion.runs import RunError
 from companion.samplers import ancestral_variance, implicit_step, sample
 from companion.samplers.diffusion import path
 from companion.train import train
+from companion.worlds.mixture import NoisedMixture
 
 # %% [markdown]
 # (sec-ddpm-forward)=
@@ -268,7 +263,7 @@ left = torch.stack([mu, noises[s].square().sum(1) - gain * both], 1)
 now, then = linear_schedule()[t], linear_schedule()[s]
 e = (xt - now.sqrt() * x0) / (1 - now).sqrt()
 step = partial(implicit_step, eta=1.0, fresh=torch.zeros(1))
-mean = step(xt, Prediction(e, x0, 0 * e), now, then)
+mean = step(xt, Prediction(e, x0), now, then)
 variance = ancestral_variance(now, then)
 added = 1 - now / then
 check("thm-ddpm-posterior").equal(

@@ -58,12 +58,10 @@ from scipy.special import roots_legendre
 # %% tags=["hide-input"]
 from companion import figures
 from companion.claims import check
-from companion.data.worlds import eight_gaussians_density
 from companion.figures import Explorable, curves, results_table, show
 from companion.figures import show_source as source
 from companion.figures.style import PALETTE
 from companion.metrics import mean_of
-from companion.models.mixture import NoisedMixture
 from companion.objectives.scores import (
     denoising_score_loss,
     implicit_score_loss,
@@ -74,6 +72,8 @@ from companion.samplers.langevin import (
     langevin,
     langevin_path,
 )
+from companion.worlds.gaussians import eight_gaussians_density
+from companion.worlds.mixture import NoisedMixture
 
 torch.set_default_dtype(torch.float64)
 

@@ -62,8 +62,9 @@ from companion import figures, graphs
 from companion.claims import check
 from companion.figures import Explorable, results_table, show, show_source
 from companion.figures.style import DASHES, MARKERS, PALETTE
-from companion.graphs import Table, black_box, entropy, ising, mixtures
-from companion.graphs.mean_field import MeanField, coordinate_ascent
+from companion.graphs import Table, entropy
+from companion.inference import black_box, ising, mixtures
+from companion.inference.mean_field import MeanField, coordinate_ascent
 
 # %% [markdown]
 # (sec-variational-example)=

@@ -55,8 +55,9 @@ from torch.distributions import kl_divergence
 
 from companion import figures, metrics
 from companion.claims import check
-from companion.data import face_features, unit
-from companion.data.face_drawing import KINDS, NAMES, draw, draw_attributes
+from companion.data import unit
+from companion.data.drawing import face_features
+from companion.data.drawing.faces import KINDS, NAMES, draw, draw_attributes
 from companion.experiments import face_reader, face_vae, two_layer_face_vae
 from companion.figures import Explorable, results_table, show, show_source
 from companion.figures.latents import push_apart

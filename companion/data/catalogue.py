@@ -10,9 +10,10 @@ from torch import Tensor
 from companion.data import dsprites, faces, persian
 from companion.data.dataset import Dataset, fingerprint
 from companion.data.downloads import DataError, fetch, offline
+from companion.data.drawing.standins import draw
+from companion.data.forms import IMAGES
 from companion.data.originals import ARCHIVES, Found, cache, find, parse
-from companion.data.standins import draw
-from companion.maths import nearest
+from companion.words import nearest
 
 SPLITS = ("official", "80/20")
 DRAWN = {  # with a split of their own
@@ -61,7 +62,7 @@ def load(name: str, split: str = "official") -> Dataset:
         tensors, source = drawn(name), "stand-in"
     tensors = tensors if split == "official" else shuffled(*tensors)
     names, sha256 = ARCHIVES[name].class_names, fingerprint(*tensors)
-    return Dataset(name, tensors[:2], tensors[2:], names, source, sha256, split)
+    return Dataset(name, tensors[:2], tensors[2:], names, source, sha256, split, IMAGES)
 
 
 def download(name: str) -> str:

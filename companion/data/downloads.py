@@ -15,7 +15,7 @@ import requests
 from tqdm.auto import tqdm
 
 from companion.data.originals import ARCHIVES, Part, cache, unpacked
-from companion.maths import nearest
+from companion.words import nearest
 
 PATIENCE = 6.0  # seconds that all mirrors together have to answer at all
 STALL = 20.0  # seconds without a byte after which a mirror is given up

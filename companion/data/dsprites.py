@@ -16,6 +16,7 @@ from torch import Tensor
 
 from companion.data.dataset import Dataset, fingerprint
 from companion.data.downloads import DataError
+from companion.data.forms import first
 from companion.data.originals import cache
 from companion.files import RunError, write_atomically
 
@@ -127,6 +128,9 @@ def unpack(bits: Tensor) -> Tensor:
     return (bits[..., None] >> shifts & 1).view(-1, 1, SIZE, SIZE).float()
 
 
+FORMS = {"unit": first(unpack)}
+
+
 def shuffle() -> tuple[Tensor, Tensor]:
     """Cut all row numbers, in one fixed random order, in two: to train on, and 10,000 held out."""
     order = torch.randperm(ROWS, generator=torch.Generator().manual_seed(0))
@@ -161,7 +165,8 @@ def load(images: int = 0) -> Dataset:
     parts = packed[0], factors_of(train), packed[1], factors_of(test)
     source = "procedural" if path is None else "original"
     split = f"{len(train)}/{len(test)}"
-    return Dataset("dsprites", parts[:2], parts[2:], FACTORS, source, fingerprint(*parts), split)
+    sha256 = fingerprint(*parts)
+    return Dataset("dsprites", parts[:2], parts[2:], FACTORS, source, sha256, split, FORMS)
 
 
 def places() -> list[Path]:

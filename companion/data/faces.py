@@ -12,11 +12,12 @@ import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
-from companion.data import face_drawing
 from companion.data.dataset import Dataset, fingerprint
 from companion.data.downloads import DataError, offline
+from companion.data.drawing import faces as drawing
+from companion.data.forms import IMAGES
 from companion.data.originals import cache
-from companion.maths import nearest
+from companion.words import nearest
 
 SOURCES = ("procedural", "olivetti", "celeba")
 PEOPLE, EACH = 40, 10  # in Olivetti: ten photographs of each person
@@ -64,7 +65,7 @@ def held_out(count: int = 1000, n: int = 20_000, seed: int = 0) -> tuple[Tensor,
     test = deal(n)[n * 4 // 5 :]
     if not 1 <= count <= len(test):
         raise ValueError(f"count must be 1 to the {len(test)} test faces, got {count}")
-    return face_drawing.draw_numbered(test[:count].tolist(), seed)
+    return drawing.draw_numbered(test[:count].tolist(), seed)
 
 
 def deal(n: int) -> Tensor:
@@ -91,14 +92,15 @@ def parted(
 ) -> Dataset:
     """Take the first `cut` of an order for training and the others for testing."""
     train, test = ((images[where], attributes[where]) for where in (order[:cut], order[cut:]))
-    return Dataset(name, train, test, names, source, fingerprint(*train, *test), "80/20")
+    sha256 = fingerprint(*train, *test)
+    return Dataset(name, train, test, names, source, sha256, "80/20", IMAGES)
 
 
 @lru_cache(maxsize=1)
 def procedural(size: int, n: int, seed: int) -> Dataset:
     """Draw faces, once per process."""
-    images, attributes = face_drawing.draw(n, seed, size)
-    return dealt("procedural faces", images, attributes, face_drawing.NAMES, "procedural")
+    images, attributes = drawing.draw(n, seed, size)
+    return dealt("procedural faces", images, attributes, drawing.NAMES, "procedural")
 
 
 def square(picture: Image.Image, size: int, side: int | None = None) -> Tensor:

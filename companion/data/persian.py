@@ -9,9 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from companion.data import persian_drawing
 from companion.data.dataset import Dataset, fingerprint
 from companion.data.downloads import BY_HAND
+from companion.data.drawing import persian as drawing
+from companion.data.forms import IMAGES
 from companion.data.hoda import PARTS, Scans, find, genuine, places, read_part
 from companion.data.originals import cache
 
@@ -79,7 +80,7 @@ def drawn(size: int) -> tuple[Tensor, ...]:
     """Draw training images and labels, test images and labels; warn, once per process and size."""
     why = BY_HAND["persian"] + "".join(f"; only {path} is here" for path in lone_files())
     warnings.warn(f"persian is drawn by this package, not the original: {why}", stacklevel=3)
-    draw = persian_drawing.draw
+    draw = drawing.draw
     return *draw(60_000, seed=0, size=size), *draw(20_000, seed=1, size=size)
 
 
@@ -104,7 +105,8 @@ def load_persian(size: int = 28) -> Dataset:
     folder = find()
     parts = drawn(size) if folder is None else original(folder, size)
     source = "stand-in" if folder is None else "original"
-    return Dataset("persian", parts[:2], parts[2:], CLASS_NAMES, source, fingerprint(*parts))
+    sha256 = fingerprint(*parts)
+    return Dataset("persian", parts[:2], parts[2:], CLASS_NAMES, source, sha256, forms=IMAGES)
 
 
 def status() -> dict[str, Any]:

@@ -1,8 +1,4 @@
-"""Chapters `adversarial/gan` and `adversarial/wgan`: adversarial models of small grey images.
-
-A generator is measured and kept with the running statistics of its batch normalisation, so that
-an image depends on its code alone.
-"""
+"""Chapters `adversarial/gan` and `adversarial/wgan`: adversarial models of small grey images."""
 
 from collections.abc import Callable
 from functools import partial
@@ -10,14 +6,12 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from companion.data import Dataset, load
-from companion.experiments.images import fast, images
-from companion.maths import nearest
-from companion.metrics import Estimate, Frechet
-from companion.metrics.coverage import class_histogram, effective_classes, imbalance, overlap
-from companion.metrics.frechet import extractor
+from companion.data import load
+from companion.data.forms import as_bytes
+from companion.experiments.images import extractor_of
+from companion.measures.adversarial import OfGenerator
 from companion.models.gan import GAN
-from companion.nets import image_critic, image_generator
+from companion.nets import channels_last, image_critic, image_generator
 from companion.objectives import (
     GENERATOR_LOSSES,
     ClippedRMSprop,
@@ -27,70 +21,30 @@ from companion.objectives import (
     generator_loss,
     hinge_loss,
 )
-from companion.players import Player, Recipe
+from companion.recipes import Player, Recipe
+from companion.samplers.codes import from_fixed_codes
+from companion.words import nearest
 
 BATCH = 64
 LATENT = 100
-WATCHED = 5000  # images that are drawn whenever a model is watched, always of the same codes
-REAL = 10_000  # test images, the first ones, that they are compared with
 SHOWN = 36  # images of the same codes that each watched epoch leaves in the run
 CONSTRAINTS = ("clipping", "gradient-penalty", "spectral-norm")
 
 
-@torch.no_grad()
-def drawn(model: GAN, n: int) -> Tensor:
-    """Images of n fixed codes, the first n of one list: (n, 1, 28, 28) in [0, 1], on the CPU."""
-    z = torch.randn(n, model.latent, generator=torch.Generator().manual_seed(0))
-    device = next(model.generator.parameters()).device
-    return torch.cat([model.generate(part.to(device)).cpu() for part in z.split(500)])
-
-
 def shown(model: GAN) -> Tensor:
     """Images of the first fixed codes as they are kept: uint8 (36, 1, 28, 28)."""
-    return (255 * drawn(model, SHOWN)).round().to(torch.uint8)
-
-
-class Judge:
-    """Measure a generator against the test images, whose features are found only once."""
-
-    def __init__(self) -> None:
-        self.seen: tuple[str, int] | None = None
-
-    def against(self, data: Dataset) -> Frechet:
-        """Features of the real images of a data set."""
-        asked = (data.sha256, len(data.test[0]))
-        if self.seen != asked:
-            self.frechet = Frechet(images(data, REAL)[0].cpu(), data.name)
-            self.seen = asked
-        return self.frechet
-
-    def watch(self, model: GAN, data: Dataset) -> dict[str, Estimate]:
-        """Squared Fréchet distance of 5,000 images, and how evenly they fill the classes."""
-        frechet = self.against(data)
-        features = frechet.embed(drawn(model, WATCHED))
-        shares = class_histogram(frechet.network.head(features))
-        return {
-            "frechet": frechet.distance_of(features),
-            "classes": effective_classes(shares, WATCHED),
-            "imbalance": imbalance(shares, WATCHED),
-        }
-
-    def measure(self, model: GAN, data: Dataset) -> dict[str, Estimate]:
-        """The distance of as many images as there are real ones, and how the two sets overlap."""
-        frechet = self.against(data)
-        features = frechet.embed(drawn(model, len(frechet.features)))
-        found = overlap(frechet.features[:WATCHED], features[:WATCHED])
-        return {"frechet, as many": frechet.distance_of(features), **found._asdict()}
+    return as_bytes(from_fixed_codes(model, SHOWN))
 
 
 def recipe(model: GAN, critic: Player, generator: Player, data: str, ema: float) -> Recipe:
     """What all of these models share: batches of 64, the critic first, one way to be judged."""
-    extractor(data)  # without it nothing could be watched: better to know now
-    judge = Judge()
+    judge = extractor_of(data)
+    found = OfGenerator(judge.model)
     players = {"critic": critic, "generator": generator}
     return Recipe(
         model, players, partial(load, data), BATCH, ema=ema,
-        watch=judge.watch, measure=judge.measure, keep=shown,
+        watch=found.watch, measure=found.measure, keep=shown, saved="generator",
+        stands_on=(judge,),
     )  # fmt: skip
 
 
@@ -125,7 +79,11 @@ def gan(
         raise ValueError(f"smoothing must be in [0, 0.5) and r1 0 or above, got {got}")
     if min(rate, critic_rate) <= 0:
         raise ValueError(f"learning rates must be above 0, got {rate} and {critic_rate}")
-    model = GAN(fast(image_generator(LATENT, normalise=normalise)), fast(image_critic()), LATENT)
+    model = GAN(
+        channels_last(image_generator(LATENT, normalise=normalise)),
+        channels_last(image_critic()),
+        LATENT,
+    )
     judging = partial(discriminator_loss, smoothing=smoothing, r1=r1)
     critic = Player(model.critic, judging, adam(critic_rate, 0.5))
     drawing = partial(generator_loss, kind=loss)
@@ -158,7 +116,11 @@ def wgan(
         got = f"c={c}, penalty={penalty} and rate={rate}"
         raise ValueError(f"needs c and penalty above 0 and rate 0 or above, got {got}")
     spectral = constraint == "spectral-norm"
-    model = GAN(fast(image_generator(LATENT)), fast(image_critic(spectral=spectral)), LATENT)
+    model = GAN(
+        channels_last(image_generator(LATENT)),
+        channels_last(image_critic(spectral=spectral)),
+        LATENT,
+    )
     if constraint == "clipping":
         rate = rate or 5e-5
         loss, critic_pace = critic_loss, partial(ClippedRMSprop, lr=rate, c=c)

@@ -3,50 +3,24 @@
 from functools import partial
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from companion.data import Dataset, unit
-from companion.data.face_drawing import KINDS
+from companion.data.drawing.faces import KINDS
 from companion.data.faces import load_faces
-from companion.experiments.images import fast
 from companion.maths import cosine
-from companion.metrics import Estimate, elbo_terms, mean_of, signal_to_noise, similarity
+from companion.measures.faces import of_reader, of_reconstruction
 from companion.models.classifier import Reader
 from companion.models.likelihoods import likelihood as pixels_named
 from companion.models.vae import VAE
-from companion.nets import face_decoder, face_encoder, two_layer_decoder, two_layer_encoder
+from companion.nets import (
+    channels_last,
+    face_decoder,
+    face_encoder,
+    two_layer_decoder,
+    two_layer_encoder,
+)
 from companion.objectives import attribute_error, negative_elbo
-from companion.players import Player, Recipe
-
-WATCHED = 1000  # test faces, the first ones, that every measure sees
-
-
-def watched(data: Dataset) -> Tensor:
-    """The test faces that are measured, in [0, 1]: (N, 1, 128, 128)."""
-    return unit(data.test[0][:WATCHED])
-
-
-@torch.no_grad()
-def of_reconstruction(model: VAE, data: Dataset) -> dict[str, Estimate]:
-    """How near decoded codes come to their test faces; the bound and its terms."""
-    x = watched(data)
-    mean = torch.cat([model.decode(model.code(part)).mean for part in x.split(100)])
-    return {
-        "PSNR": signal_to_noise(mean, x),
-        "SSIM": similarity(mean, x),
-        **elbo_terms(model, x, batch=100),
-    }
-
-
-@torch.no_grad()
-def of_reader(model: Reader, data: Dataset) -> dict[str, Estimate]:
-    """Accuracy on binary attributes, and the squared correlation with continuous ones."""
-    x, truth = watched(data), data.test[1][:WATCHED].cpu()
-    found = torch.cat([model.read(part) for part in x.split(100)]).cpu()
-    binary = torch.tensor(model.binary)
-    right = ((found[:, binary] > 0.5) == (truth[:, binary] > 0.5)).double().mean(1)
-    wrong = (found - truth)[:, ~binary].square() / truth[:, ~binary].var(0)
-    return {"accuracy": mean_of(right, "accuracy"), "explained": mean_of(1 - wrong.mean(1))}
+from companion.recipes import Player, Recipe
 
 
 def recipe(model: nn.Module, player: Player, faces: str, n: int, batch: int = 128) -> Recipe:
@@ -75,7 +49,9 @@ def two_layer_face_vae(
     check_vae(latent, beta)
     model = VAE(two_layer_encoder(2 * latent), two_layer_decoder(latent), latent)
     adam = partial(torch.optim.Adam, lr=5e-4)
-    return recipe(model, Player(fast(model), partial(negative_elbo, beta=beta), adam), faces, n)
+    return recipe(
+        model, Player(channels_last(model), partial(negative_elbo, beta=beta), adam), faces, n
+    )
 
 
 def face_vae(
@@ -94,7 +70,7 @@ def face_vae(
     adam = partial(torch.optim.Adam, lr=2e-3)
     schedule = cosine(horizon, warmup=0.5, floor=0.02)
     loss = partial(negative_elbo, beta=beta)
-    return recipe(model, Player(fast(model), loss, adam, schedule), faces, n, batch=32)
+    return recipe(model, Player(channels_last(model), loss, adam, schedule), faces, n, batch=32)
 
 
 def face_reader(n: int = 20_000, horizon: int = 12) -> Recipe:
@@ -102,5 +78,5 @@ def face_reader(n: int = 20_000, horizon: int = 12) -> Recipe:
     model = Reader(face_encoder(len(KINDS)), KINDS)
     adam = partial(torch.optim.Adam, lr=2e-3)
     schedule = cosine(horizon, warmup=0.5, floor=0.02)
-    player = Player(fast(model), attribute_error, adam, schedule)
+    player = Player(channels_last(model), attribute_error, adam, schedule)
     return recipe(model, player, "procedural", n)

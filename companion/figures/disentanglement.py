@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from companion.figures.latents import plain
 from companion.figures.style import INK, PALETTE, blank, darker, marks
-from companion.maths import nearest
+from companion.words import nearest
 
 HATCHES = ("", "///", "...", "xxx")
 EQUAL_SUMS = "#BBBBBB"

@@ -27,7 +27,7 @@ from companion.figures.shapes import (
     wrapped,
 )
 from companion.figures.style import DPI, INK, PALETTE, WIDTH, blank, darker, text_width
-from companion.maths import nearest
+from companion.words import nearest
 
 ACCENT = PALETTE[1]
 SHADE = "#CFCFCF"  # the field's sign for a variable that is observed

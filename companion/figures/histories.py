@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from companion.figures.style import DPI, INK, WIDTH, Mark, blank, marks, text_width
-from companion.maths import nearest
+from companion.words import nearest
 
 Rows = Sequence[Mapping[str, Any]]
 

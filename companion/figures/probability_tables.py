@@ -9,7 +9,7 @@ import torch
 
 from companion.figures.tables import Table as TextTable
 from companion.graphs.table import Table
-from companion.maths import nearest
+from companion.words import nearest
 
 EXACT = 1e-12  # what rounding in float64 leaves of a number that was written in a few digits
 BOX = "max-width:100%;overflow-x:auto;margin:1em 0"

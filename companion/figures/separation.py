@@ -11,7 +11,7 @@ from companion.figures.layouts import layered
 from companion.figures.separation_page import NARROW, WIDE, drawing, page
 from companion.figures.shapes import Positions, extents, fitted, frame, routes, wrapped
 from companion.graphs.independence import Reachability, topological
-from companion.maths import nearest
+from companion.words import nearest
 
 TOUCH = 44.0  # CSS pixels: the least height and width of a node
 HEAD = 9.5

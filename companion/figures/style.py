@@ -8,7 +8,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.textpath import TextPath
 
-from companion.maths import nearest
+from companion.words import nearest
 
 WIDTH = 7.0  # inches: the text of a page, about 700 CSS pixels
 DPI = 100  # so that one point of a figure is one CSS pixel

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from math import floor, isfinite, log10
 from typing import Any
 
-from companion.maths import nearest
+from companion.words import nearest
 
 NOTHING = "–"
 

@@ -1,8 +1,7 @@
-"""Bayesian and Markov networks: independence, factors, exact and variational inference."""
+"""Bayesian and Markov networks: independence, factors, exact inference."""
 
 from companion.graphs.bayes_net import BayesNet
 from companion.graphs.bif import read_bif, write_bif
-from companion.graphs.black_box import black_box_ascent
 from companion.graphs.independence import (
     Reachability,
     active_trail,
@@ -15,7 +14,6 @@ from companion.graphs.independence import (
     v_structures,
 )
 from companion.graphs.information import entropy, independencies, independent, mutual_information
-from companion.graphs.ising import IsingMeanField
 from companion.graphs.junction_tree import JunctionTree
 from companion.graphs.markov_net import (
     MarkovNet,
@@ -23,8 +21,6 @@ from companion.graphs.markov_net import (
     clique_factors,
     maximal_cliques,
 )
-from companion.graphs.mean_field import MeanField, coordinate_ascent
-from companion.graphs.mixtures import MixtureEM, MixtureMeanField
 from companion.graphs.networks import medical_diagnosis, server_monitoring
 from companion.graphs.statements import Statement, statements
 from companion.graphs.table import Evidence, States, Table
@@ -44,12 +40,8 @@ from companion.graphs.undirected import (
 __all__ = [
     "BayesNet",
     "Evidence",
-    "IsingMeanField",
     "JunctionTree",
     "MarkovNet",
-    "MeanField",
-    "MixtureEM",
-    "MixtureMeanField",
     "Reachability",
     "Statement",
     "States",
@@ -57,10 +49,8 @@ __all__ = [
     "active_trail",
     "all_dags",
     "all_graphs",
-    "black_box_ascent",
     "canonical_potentials",
     "clique_factors",
-    "coordinate_ascent",
     "d_separated",
     "d_separations",
     "entropy",

@@ -22,7 +22,7 @@ from companion.files import write_atomically
 from companion.graphs.bayes_net import BayesNet
 from companion.graphs.elimination import MOST_CELLS
 from companion.graphs.table import Table, listed
-from companion.maths import nearest
+from companion.words import nearest
 
 SKIPPED = r"\s+|//[^\n]*|/\*.*?\*/"
 WORD = r'"[^"\n]*"|[{}()\[\];|,]|[^\s{}()\[\];|,"]+'

@@ -21,7 +21,7 @@ from companion.graphs.elimination import (
 )
 from companion.graphs.statements import in_order
 from companion.graphs.table import Evidence, Table, impossible, merged_states, state_index
-from companion.maths import nearest
+from companion.words import nearest
 
 Part = tuple[Scope, np.ndarray]
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Hashable, Iterable, Iterator, Sequence
 from itertools import product
 
-from companion.maths import nearest
+from companion.words import nearest
 
 Statement = tuple[frozenset[Hashable], frozenset[Hashable], frozenset[Hashable]]
 

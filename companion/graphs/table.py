@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from companion.graphs.statements import in_order
-from companion.maths import nearest
+from companion.words import nearest
 
 Name = Hashable
 States = Mapping[Name, Sequence[str]]

@@ -1,5 +1,6 @@
 """Tensors -> numbers with their standard errors."""
 
+from companion.estimate import Estimate, mean_of
 from companion.metrics.aggregate import (
     Decomposition,
     kl_decomposition,
@@ -10,7 +11,6 @@ from companion.metrics.codes import active_units, linear_probe
 from companion.metrics.coverage import (
     Overlap,
     class_histogram,
-    classes_present,
     effective_classes,
     imbalance,
     overlap,
@@ -23,7 +23,6 @@ from companion.metrics.disentanglement import (
     mutual_information_gap,
     separated_predictability,
 )
-from companion.metrics.estimate import Estimate, mean_of
 from companion.metrics.frechet import (
     Frechet,
     extrapolated_distance,
@@ -34,13 +33,14 @@ from companion.metrics.inception import inception_distance
 from companion.metrics.likelihood import elbo_terms, importance_weighted_nll
 from companion.metrics.pictures import signal_to_noise, similarity
 from companion.metrics.spectrum import radial_spectrum
+from companion.metrics.terms import mean_terms
 
 __all__ = [
     "Decomposition", "Estimate", "Frechet", "ImportanceScores", "InformationGap", "Overlap",
-    "SeparatedPredictability", "accuracy", "active_units", "class_histogram", "classes_present",
+    "SeparatedPredictability", "accuracy", "active_units", "class_histogram",
     "effective_classes", "elbo_terms", "extrapolated_distance", "fgsm", "frechet_distance",
     "gaussian_distance", "imbalance", "importance_scores", "importance_weighted_nll",
-    "inception_distance", "kl_decomposition", "linear_probe", "mean_of",
+    "inception_distance", "kl_decomposition", "linear_probe", "mean_of", "mean_terms",
     "mutual_information_gap", "mutual_information_gap_of_posteriors", "overlap",
     "radial_spectrum", "robust_accuracy", "separated_predictability", "signal_to_noise",
     "similarity",

@@ -6,9 +6,9 @@ from math import log, pi, sqrt
 import torch
 from torch import Tensor
 
+from companion.estimate import Estimate
 from companion.maths import gaussian_kl
 from companion.metrics.disentanglement import InformationGap, check_labelled, gap_of
-from companion.metrics.estimate import Estimate
 
 CELLS = 1_000_000  # values held at once in each of a few float64 buffers
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from companion.metrics.estimate import Estimate, mean_of
+from companion.estimate import Estimate, mean_of
 
 Classify = Callable[[Tensor], Tensor]  # images (B, C, H, W) in [0, 1] -> logits (B, classes)
 

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from companion.metrics.estimate import Estimate, mean_of
+from companion.estimate import Estimate, mean_of
 
 
 @torch.no_grad()

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from companion.metrics.estimate import Estimate, mean_of
+from companion.estimate import Estimate, mean_of
 
 
 def class_histogram(logits: Tensor) -> Tensor:
@@ -39,13 +39,6 @@ def effective_classes(shares: Tensor, n: int) -> Estimate:
     found = imbalance(shares, n)
     value = len(shares) * math.exp(-found.value)
     return Estimate(value, value * found.error, n, "classes")
-
-
-def classes_present(shares: Tensor, least: float = 0.1) -> int:
-    """Count classes with at least `least` of the share that each would have if all were equal."""
-    if not 0 < least <= 1:
-        raise ValueError(f"least must be in (0, 1], got {least}")
-    return int((shares >= least / len(shares)).sum())
 
 
 class Overlap(NamedTuple):

@@ -5,8 +5,8 @@ import math
 import torch
 from torch import Tensor
 
+from companion.estimate import Estimate, mean_of
 from companion.maths import gaussian_kl
-from companion.metrics.estimate import Estimate, mean_of
 from companion.models.diffusion import Diffusion
 
 LEVELS = 255  # pixels are k / 255 for k in 0..255
@@ -29,7 +29,7 @@ def decoded_log_prob(x: Tensor, mean: Tensor, variance: Tensor) -> Tensor:
 def bits_per_dimension(
     model: Diffusion, x: Tensor, y: Tensor | None = None, strata: int = 50
 ) -> Estimate:
-    """Upper bound on the bits per pixel of grey images x (B, C, H, W) in [0, 1] of 256 levels.
+    """Upper bound on the bits per pixel of grey images x (B, C, H, W) in [-1, 1] of 256 levels.
 
     Ho et al. 2020, eq. 5: the cost of x_T, of the T - 1 steps and of the decoded pixels. The
     steps' sum is estimated from one random step in each of `strata` equal parts of 2..T, unbiased;
@@ -38,7 +38,6 @@ def bits_per_dimension(
     total = model.steps
     if not 1 <= strata < total:
         raise ValueError(f"strata must be from 1 to {total - 1}, got {strata}")
-    x = 2 * x - 1
     generator = torch.Generator().manual_seed(0)
 
     def error(t: Tensor) -> tuple[Tensor, Tensor]:

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from companion.metrics.estimate import Estimate, mean_of
+from companion.estimate import Estimate, mean_of
 
 Labelled = tuple[Tensor, Tensor]  # codes (N, K) and factors (N, F)
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from companion.metrics.estimate import Estimate, mean_of
+from companion.estimate import Estimate, mean_of
 
 
 def centred(codes: Tensor, attributes: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,18 +1,14 @@
-"""Fréchet distance between two sets of images, on the features of the book's own classifier."""
+"""Fréchet distance between two sets of images, on the features of a classifier."""
 
 from collections.abc import Sequence
-from functools import cache
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from companion.files import fit, load_tensors
-from companion.maths import nearest
+from companion.estimate import Estimate
 from companion.metrics.codes import codes
-from companion.metrics.estimate import Estimate
-from companion.models.classifier import Classifier, extractor_network
-from companion.runs import all_runs
+from companion.models.classifier import Classifier
 
 
 def frechet_distance(a: Tensor, b: Tensor) -> Tensor:
@@ -84,29 +80,25 @@ def extrapolated_distance(
     return Estimate(value.item(), error.item(), m, "squared distance")
 
 
-@cache
-def extractor(name: str = "fashion-mnist") -> tuple[Classifier, str]:
-    """Recall the pinned feature extractor of a data set, and its weights' sha256 (8 digits)."""
-    runs = [r for r in all_runs() if r.config["experiment"] == "extractor"]
-    known = {run.config["choices"]["data"]: run for run in runs}
-    if name not in known:
-        raise ValueError(f"no pinned extractor for {name!r} {nearest(name, known)}")
-    network = extractor_network()
-    weights, record = load_tensors(known[name].weights)
-    fit(network, weights, known[name].weights)
-    return network.eval(), record["sha256"][:8]
-
-
 class Frechet:
-    """Distances to one set of real images (N, 1, 28, 28) in [0, 1], between three brackets."""
+    """Distances to one set of real images (N, C, H, W) in [0, 1], between three brackets.
 
-    def __init__(self, real: Tensor, data: str = "fashion-mnist"):
-        self.network, self.weights_hash = extractor(data)
-        self.real, self.features = real, self.embed(real)
+    network: whose features are compared; images go to the device where it is.
+    """
+
+    def __init__(self, real: Tensor, network: Classifier):
+        self.network = network
+        self.features = self.embed(real)
 
     def embed(self, images: Tensor) -> Tensor:
-        """Features of images (N, 1, 28, 28) in [0, 1] -> (N, 64)."""
-        return codes(self.network, images.cpu())
+        """Features of images (N, C, H, W) in [0, 1] -> (N, D), on the CPU."""
+        device = next(self.network.parameters()).device
+        return codes(self.network, images.to(device))
+
+    @torch.no_grad()
+    def read(self, images: Tensor) -> Tensor:
+        """Classes that the network reads on images (N, C, H, W) in [0, 1]: int64 (N,)."""
+        return self.network.head(self.embed(images).to(self.network.head.weight)).argmax(1).cpu()
 
     def distance(self, images: Tensor, labels: Tensor | None = None) -> Estimate:
         """Squared Fréchet distance to the real images; its error is a bootstrap over images.
@@ -119,7 +111,7 @@ class Frechet:
     def distance_of(
         self, found: Tensor, labels: Tensor | None = None, resamples: int = 10
     ) -> Estimate:
-        """Squared Fréchet distance of images whose features (N, 64) are known."""
+        """Squared Fréchet distance of images whose features (N, D) are known."""
         draw = torch.Generator().manual_seed(0)
 
         def again(x: Tensor) -> Tensor:
@@ -139,7 +131,7 @@ class Frechet:
     def floor(self, images: Tensor, labels: Tensor, n: int, draws: int = 20) -> Estimate:
         """Distance of n other real images, as many of each class: mean and deviation of draws.
 
-        images (N, 1, 28, 28) in [0, 1], labels (N,): what each draw takes n of, none of it twice.
+        images (N, C, H, W) in [0, 1], labels (N,): what each draw takes n of, none of it twice.
         Raises ValueError if a class has too few.
         """
         kinds = labels.unique()

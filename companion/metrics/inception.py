@@ -7,7 +7,7 @@ scale and on the scale of `companion.metrics.Frechet` must never stand in one co
 import torch
 from torch import Tensor
 
-from companion.metrics.estimate import Estimate
+from companion.estimate import Estimate
 
 
 def inception_distance(real: Tensor, fake: Tensor, batch: int = 100) -> Estimate:

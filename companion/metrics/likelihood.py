@@ -1,35 +1,28 @@
 """How well a latent-variable model explains images, in nats per image."""
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor
-from torch.distributions import kl_divergence
 
+from companion.estimate import Estimate, mean_of
 from companion.maths import log_mean_exp
-from companion.metrics.estimate import Estimate, mean_of
-from companion.models.vae import VAE, Autoencoder
+from companion.metrics.terms import mean_terms
+from companion.models.vae import VAE
 
 
-@torch.no_grad()
-def distortion(model: Autoencoder, x: Tensor, batch: int = 1000) -> Estimate:
-    """-log p(x | code of x): images (N, C, H, W) in [0, 1]; nats per image, lower is better."""
-    parts = [-model.decode(model.code(part)).log_prob(part) for part in x.split(batch)]
-    return mean_of(torch.cat(parts), "nats")
-
-
-@torch.no_grad()
 def elbo_terms(model: VAE, x: Tensor, batch: int = 1000) -> dict[str, Estimate]:
-    """Evidence lower bound and its two terms, one draw of z an image.
+    """Evidence lower bound and the model's own terms that it is made of, one draw of z an image.
 
-    x: (N, C, H, W) in [0, 1]. Returns "elbo", "distortion" and "rate" in nats per image.
+    x: (N, C, H, W) as the model sees it. Returns "elbo" and the terms in nats per image.
     """
-    distortions, rates = [], []
-    for part in x.split(batch):
-        q = model.encode(part)
-        distortions.append(-model.decode(q.sample()).log_prob(part))
-        rates.append(kl_divergence(q, model.prior()))
-    d, r = torch.cat(distortions), torch.cat(rates)
-    terms = {"elbo": -d - r, "distortion": d, "rate": r}
-    return {name: mean_of(values, "nats") for name, values in terms.items()}
+
+    def bounded() -> Iterator[dict[str, Tensor]]:
+        for part in x.split(batch):
+            terms = model.terms(part)
+            yield {"elbo": -torch.stack([*terms.values()]).sum(0), **terms}
+
+    return mean_terms(bounded(), "nats")
 
 
 @torch.no_grad()

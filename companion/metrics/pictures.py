@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from companion.metrics.estimate import Estimate, mean_of
+from companion.estimate import Estimate, mean_of
 
 
 def check_pictures(x: Tensor, like: Tensor) -> None:

@@ -1,12 +1,12 @@
 """Denoising diffusion: a fixed way into noise, a network that leads back."""
 
 import math
-from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from companion.maths import nearest
+from companion.paths import Prediction, translate
+from companion.words import nearest
 
 PREDICTS = ("noise", "clean", "velocity")
 
@@ -37,31 +37,6 @@ def cosine_schedule(steps: int = 1000, offset: float = 0.008) -> Tensor:
 
 
 SCHEDULES = {"linear": linear_schedule, "cosine": cosine_schedule}
-
-
-class Prediction(NamedTuple):
-    """One guess in three words; all (B, C, H, W)."""
-
-    noise: Tensor  # epsilon
-    clean: Tensor  # x_0, in [-1, 1] for images
-    velocity: Tensor  # sqrt(alpha_bar) epsilon - sqrt(1 - alpha_bar) x_0
-
-
-def translate(kind: str, guess: Tensor, x: Tensor, signal: Tensor, scale: Tensor) -> Prediction:
-    """Say a guess of one kind in all three, where x = signal x_0 + scale epsilon.
-
-    signal^2 + scale^2 = 1: (x, velocity) is (x_0, epsilon) turned by an angle, and back (Salimans
-    and Ho 2022, appendix D). Raises ValueError for an unknown kind.
-    """
-    if kind == "noise":
-        noise, clean = guess, (x - scale * guess) / signal
-    elif kind == "clean":
-        noise, clean = (x - signal * guess) / scale, guess
-    elif kind == "velocity":
-        noise, clean = scale * x + signal * guess, signal * x - scale * guess
-    else:
-        raise ValueError(f"no prediction is called {kind!r} {nearest(kind, PREDICTS)}")
-    return Prediction(noise, clean, signal * noise - scale * clean)
 
 
 class Diffusion(nn.Module):

@@ -11,8 +11,8 @@ from companion.maths import (
     bernoulli_log_prob,
     continuous_bernoulli_log_normaliser,
     continuous_bernoulli_mean,
-    nearest,
 )
+from companion.words import nearest
 
 
 @dataclass(frozen=True)

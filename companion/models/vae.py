@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
-from torch.distributions import Independent, Normal
+from torch.distributions import Distribution, Independent, Normal, kl_divergence
 
 from companion.models.likelihoods import Bernoulli, Likelihood
 
@@ -42,9 +42,17 @@ class Autoencoder(nn.Module):
 
     def classify(self, x: Tensor) -> Tensor:
         """Class logits from the code: (B, C, H, W) -> (B, classes)."""
+        return self.labels(self.code(x))
+
+    def labels(self, z: Tensor) -> Tensor:
+        """Class logits of a code: (B, K) -> (B, classes)."""
         if self.head is None:
             raise ValueError("this model has no classifier head: build it with one")
-        return self.head(self.code(x))
+        return self.head(z)
+
+    def terms(self, x: Tensor) -> dict[str, Tensor]:
+        """Nats that each image costs: distortion (B,), -log p(x | z) at its own code."""
+        return {"distortion": -self.decode(self.code(x)).log_prob(x)}
 
 
 class VAE(Autoencoder):
@@ -62,7 +70,25 @@ class VAE(Autoencoder):
         """Mean of q(z | x): (B, C, H, W) -> (B, K)."""
         return self.encoder(x).float().chunk(2, dim=-1)[0]
 
-    def prior(self) -> Independent:
+    def terms(self, x: Tensor) -> dict[str, Tensor]:
+        """The two terms of the negative bound, (B,) each, in nats, at one draw z of q(z | x)."""
+        q = self.encode(x)
+        return self.terms_at(x, q, q.rsample())
+
+    def terms_at(self, x: Tensor, q: Distribution, z: Tensor) -> dict[str, Tensor]:
+        """Distortion -log p(x | z) and rate KL(q(z | x) || p(z)) of images and their codes.
+
+        Kingma and Welling 2014, eq. 10. Where the KL has no closed form the rate is that of the
+        draw, log q(z | x) - log p(z), whose mean it is.
+        """
+        prior = self.prior()
+        try:
+            rate = kl_divergence(q, prior)
+        except NotImplementedError:
+            rate = q.log_prob(z) - prior.log_prob(z)
+        return {"distortion": -self.decode(z).log_prob(x), "rate": rate}
+
+    def prior(self) -> Distribution:
         """Standard normal in K dimensions."""
         zero = next(self.parameters()).new_zeros(self.latent, dtype=torch.float32)
         return Independent(Normal(zero, zero + 1, validate_args=False), 1)

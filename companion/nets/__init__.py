@@ -2,6 +2,7 @@
 
 from companion.nets.adversarial import image_critic, image_generator
 from companion.nets.images import (
+    channels_last,
     face_decoder,
     face_encoder,
     image_decoder,
@@ -13,7 +14,7 @@ from companion.nets.images import (
 )
 
 __all__ = [
-    "face_decoder", "face_encoder", "image_critic", "image_decoder", "image_encoder",
-    "image_generator", "sprite_decoder", "sprite_encoder", "two_layer_decoder",
+    "channels_last", "face_decoder", "face_encoder", "image_critic", "image_decoder",
+    "image_encoder", "image_generator", "sprite_decoder", "sprite_encoder", "two_layer_decoder",
     "two_layer_encoder",
 ]  # fmt: skip

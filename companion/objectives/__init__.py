@@ -1,4 +1,7 @@
-"""Losses: (model, batch, step) -> scalars by name; "loss" is the one that is minimised."""
+"""Losses: (model, batch, step) -> terms per example; the mean of "loss" is minimised.
+
+Beside them what they are made of: divergences and their bounds, scores, an optimizer that clips.
+"""
 
 from companion.objectives.adversarial import (
     GENERATOR_LOSSES,
@@ -18,11 +21,10 @@ from companion.objectives.images import (
     log_aggregate,
     negative_elbo,
     negative_tc_elbo,
-    reconstruction,
 )
 
 __all__ = [
     "GENERATOR_LOSSES", "ClippedRMSprop", "attribute_error", "critic_loss", "cross_entropy",
     "discriminator_loss", "fooling_loss", "generator_loss", "gradient_penalty", "hinge_loss",
-    "joint", "log_aggregate", "negative_elbo", "negative_tc_elbo", "reconstruction", "slopes",
+    "joint", "log_aggregate", "negative_elbo", "negative_tc_elbo", "slopes",
 ]  # fmt: skip

@@ -7,11 +7,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from companion.maths import nearest
 from companion.models.gan import GAN
+from companion.recipes import Batch, Terms
+from companion.words import nearest
 
-Batch = tuple[Tensor, ...]
-Terms = dict[str, Tensor]
 Judge = Callable[[Tensor], Tensor]  # images (B, C, H, W) -> (B,)
 GENERATOR_LOSSES = ("non-saturating", "minimax")
 
@@ -38,7 +37,7 @@ def slopes(judge: Judge, x: Tensor) -> Tensor:
 
 
 def gradient_penalty(judge: Judge, real: Tensor, fake: Tensor) -> Tensor:
-    """Mean of (|gradient| - 1)^2 on the way from real to fake images, one point on each way.
+    """(|gradient| - 1)^2 at one point on the way from each real to its fake image: (B,).
 
     Gulrajani et al. 2017, eq. 3, without lambda: the point's share is uniform in [0, 1], one for
     each image. Raises ValueError unless both are (B, C, H, W).
@@ -47,7 +46,7 @@ def gradient_penalty(judge: Judge, real: Tensor, fake: Tensor) -> Tensor:
         got = f"{tuple(real.shape)} and {tuple(fake.shape)}"
         raise ValueError(f"needs real and fake images of one shape (B, C, H, W), got {got}")
     share = torch.rand(len(real), *[1] * (real.ndim - 1), device=real.device)
-    return (slopes(judge, share * real + (1 - share) * fake) - 1).square().mean()
+    return (slopes(judge, share * real + (1 - share) * fake) - 1).square()
 
 
 def discriminator_loss(
@@ -60,12 +59,12 @@ def discriminator_loss(
     """
     x = batch[0]
     real, fake, _ = real_and_fake(model, x)
-    value = F.softplus(-real).mean() + F.softplus(fake).mean()
-    accuracy = ((real > 0).float().mean() + (fake < 0).float().mean()) / 2
-    terms = {"loss": value + smoothing * real.mean(), "accuracy": accuracy}
-    terms |= {"D of real": real.sigmoid().mean(), "D of fake": fake.sigmoid().mean()}
+    value = F.softplus(-real) + F.softplus(fake)
+    accuracy = ((real > 0).float() + (fake < 0).float()) / 2
+    terms = {"loss": value + smoothing * real, "accuracy": accuracy}
+    terms |= {"D of real": real.sigmoid(), "D of fake": fake.sigmoid()}
     if r1:
-        penalty = slopes(model.judge, x).square().mean()
+        penalty = slopes(model.judge, x).square()
         terms |= {"loss": terms["loss"] + r1 / 2 * penalty, "penalty": penalty}
     return terms
 
@@ -80,12 +79,12 @@ def generator_loss(model: GAN, batch: Batch, step: int, kind: str = "non-saturat
     fake = model.sample(len(batch[0]))
     score = model.judge(fake)
     if kind == "non-saturating":
-        loss, slope = F.softplus(-score).mean(), (-score).sigmoid()
+        loss, slope = F.softplus(-score), (-score).sigmoid()
     elif kind == "minimax":
-        loss, slope = -F.softplus(score).mean(), score.sigmoid()
+        loss, slope = -F.softplus(score), score.sigmoid()
     else:
         raise ValueError(f"no generator loss is called {kind!r} {nearest(kind, GENERATOR_LOSSES)}")
-    return {"loss": loss, "slope": slope.mean()}
+    return {"loss": loss, "slope": slope}
 
 
 def critic_loss(model: GAN, batch: Batch, step: int, weight: float = 0.0) -> Terms:
@@ -97,7 +96,7 @@ def critic_loss(model: GAN, batch: Batch, step: int, weight: float = 0.0) -> Ter
     """
     x = batch[0]
     real, fake, drawn = real_and_fake(model, x)
-    gap = real.mean() - fake.mean()
+    gap = real - fake
     terms = {"loss": -gap, "wasserstein": gap}
     if weight:
         penalty = gradient_penalty(model.judge, x, drawn)
@@ -108,13 +107,12 @@ def critic_loss(model: GAN, batch: Batch, step: int, weight: float = 0.0) -> Ter
 def hinge_loss(model: GAN, batch: Batch, step: int) -> Terms:
     """E max(0, 1 - f(x)) + E max(0, 1 + f(G(z))); Miyato et al. 2018, eq. 16."""
     real, fake, _ = real_and_fake(model, batch[0])
-    loss = F.relu(1 - real).mean() + F.relu(1 + fake).mean()
-    return {"loss": loss, "wasserstein": real.mean() - fake.mean()}
+    return {"loss": F.relu(1 - real) + F.relu(1 + fake), "wasserstein": real - fake}
 
 
 def fooling_loss(model: GAN, batch: Batch, step: int) -> Terms:
     """-E f(G(z)): the generator against a critic; Arjovsky et al. 2017, algorithm 1."""
-    return {"loss": -model.judge(model.sample(len(batch[0]))).mean()}
+    return {"loss": -model.judge(model.sample(len(batch[0])))}
 
 
 class ClippedRMSprop(torch.optim.RMSprop):

@@ -3,11 +3,10 @@
 import torch
 from torch import Tensor
 
-from companion.maths import nearest
-from companion.models.diffusion import Diffusion, Prediction
+from companion.models.diffusion import Diffusion
+from companion.recipes import Batch, Terms
+from companion.words import nearest
 
-Batch = tuple[Tensor, ...]
-Terms = dict[str, Tensor]
 WEIGHTS = ("simple", "bound", "velocity")
 DROPPED = 0.1  # share of images whose label is withheld, so that guidance has both guesses
 
@@ -17,7 +16,7 @@ def weight_of_noise(kind: str, alpha_bar: Tensor, t: Tensor) -> Tensor:
 
     "simple": 1 (Ho et al. 2020, eq. 14). "bound": (SNR_{t-1} - SNR_t) / (2 SNR_t), with which the
     sum over t is the bound's, in nats; SNR_0 is infinite, and at t = 1 the term is the weight of
-    t = 2. "velocity": 1 + 1 / SNR_t = 1 / (1 - ...), with which it is the velocity's squared
+    t = 2. "velocity": 1 + 1 / SNR_t = 1 / alpha_bar_t, with which it is the velocity's squared
     error. Raises ValueError for another name.
     """
     if kind == "simple":
@@ -32,24 +31,27 @@ def weight_of_noise(kind: str, alpha_bar: Tensor, t: Tensor) -> Tensor:
 
 
 def denoising_loss(model: Diffusion, batch: Batch, step: int, weighting: str = "simple") -> Terms:
-    """Mean squared error of the guess at a random time, per pixel; Ho et al. 2020, algorithm 1.
+    """Squared error of the guess at a random time, per pixel; Ho et al. 2020, algorithm 1.
 
-    batch: images (B, C, H, W) in [0, 1] and, for a model with classes, labels (B,). The error is
+    batch: images (B, C, H, W) in [-1, 1] and, for a model with classes, labels (B,). The error is
     that of the noise, weighted as `weighting` says. Every tenth label is withheld.
     """
-    x = 2 * batch[0] - 1
+    x = batch[0]
     t = torch.randint(1, model.steps + 1, (len(x),), device=x.device)
     noise = torch.randn_like(x)
     y = None
     if model.classes:
         hidden = torch.rand(len(x), device=x.device) < DROPPED
         y = torch.where(hidden, model.classes, batch[1])
-    noisy = model.noised(x, t, noise)
-    guess: Prediction = model.predict(noisy, t, y)
+    guess = model.predict(model.noised(x, t, noise), t, y)
     if weighting == "velocity":
         signal, scale = model.rates(t, x)
-        error = (guess.velocity - (signal * noise - scale * x)).square().flatten(1).mean(1)
-        return {"loss": error.mean()}
-    error = (guess.noise - noise).square().flatten(1).mean(1)
+        return {"loss": of_pixels(guess.velocity - (signal * noise - scale * x))}
+    error = of_pixels(guess.noise - noise)
     weight = weight_of_noise(weighting, model.alpha_bar, t).to(error.dtype)
-    return {"loss": (weight * error).mean(), "noise": error.mean()}
+    return {"loss": weight * error, "noise": error}
+
+
+def of_pixels(error: Tensor) -> Tensor:
+    """Mean square of an error over all that belongs to one example: (B, ...) -> (B,)."""
+    return error.square().flatten(1).mean(1)

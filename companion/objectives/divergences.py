@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from companion.maths import nearest
+from companion.words import nearest
 
 Function = Callable[[Tensor], Tensor]
 

@@ -1,36 +1,30 @@
-"""Losses of autoencoders, variational autoencoders and classifiers, in nats per image."""
+"""Losses of variational autoencoders and classifiers: terms per image, in nats."""
 
 import torch
 from torch import Tensor
-from torch.distributions import Normal, kl_divergence
+from torch.distributions import Normal
 from torch.nn import functional as F
 
 from companion.models.classifier import Classifier, Reader
-from companion.models.vae import VAE, Autoencoder
-
-Batch = tuple[Tensor, ...]
-Terms = dict[str, Tensor]
+from companion.models.vae import VAE
+from companion.recipes import Batch, Terms
 
 
-def reconstruction(model: Autoencoder, batch: Batch, step: int) -> Terms:
-    """Negative log-likelihood of an image given its own code."""
-    x = batch[0]
-    distortion = -model.decode(model.code(x)).log_prob(x).mean()
-    return {"loss": distortion, "distortion": distortion}
+def check_beta(beta: float) -> None:
+    """Raise ValueError for a weight of the rate that cannot be."""
+    if not beta >= 0:
+        raise ValueError(f"beta must be 0 or above, got {beta}")
 
 
 def negative_elbo(model: VAE, batch: Batch, step: int, beta: float = 1.0) -> Terms:
-    """-E_q log p(x | z) + beta KL(q(z | x) || p(z)); Kingma and Welling 2014, eq. 10.
+    """-log p(x | z) + beta KL(q(z | x) || p(z)), z from q; Kingma and Welling 2014, eq. 10.
 
-    Raises ValueError if beta is negative.
+    beta weighs every term but the distortion. Raises ValueError if it is negative.
     """
-    if beta < 0:
-        raise ValueError(f"beta must be 0 or above, got {beta}")
-    x = batch[0]
-    q = model.encode(x)
-    distortion = -model.decode(q.rsample()).log_prob(x).mean()
-    rate = kl_divergence(q, model.prior()).mean()
-    return {"loss": distortion + beta * rate, "distortion": distortion, "rate": rate}
+    check_beta(beta)
+    terms = model.terms(batch[0])
+    rate = torch.stack([v for name, v in terms.items() if name != "distortion"]).sum(0)
+    return {"loss": terms["distortion"] + beta * rate, **terms}
 
 
 def log_aggregate(z: Tensor, mean: Tensor, scale: Tensor, n: int) -> tuple[Tensor, Tensor]:
@@ -49,55 +43,50 @@ def log_aggregate(z: Tensor, mean: Tensor, scale: Tensor, n: int) -> tuple[Tenso
 
 
 def negative_tc_elbo(model: VAE, batch: Batch, step: int, n: int, beta: float = 1.0) -> Terms:
-    """-E_q log p(x | z) + KL(q(z | x) || p(z)) + (beta - 1) TC(q(z)).
+    """-log p(x | z) + KL(q(z | x) || p(z)) + (beta - 1) log q(z) / prod q(z_k), z from q.
 
     The beta-TCVAE of Chen et al. 2018, eq. 4, on n training images: of the rate's three parts,
     mutual information, total correlation and dimension-wise KL, only the second is weighted.
     Raises ValueError if beta is negative.
     """
-    if beta < 0:
-        raise ValueError(f"beta must be 0 or above, got {beta}")
+    check_beta(beta)
     x = batch[0]
     q = model.encode(x)
     z = q.rsample()
-    distortion = -model.decode(z).log_prob(x).mean()
-    rate = kl_divergence(q, model.prior()).mean()
+    terms = model.terms_at(x, q, z)
     joint, product = log_aggregate(z, q.base_dist.loc, q.base_dist.scale, n)
-    correlation = (joint - product).mean()
-    terms = {"distortion": distortion, "rate": rate, "total correlation": correlation}
-    return {"loss": distortion + rate + (beta - 1) * correlation, **terms}
+    terms["total correlation"] = joint - product
+    weighted = (beta - 1) * terms["total correlation"]
+    return {"loss": terms["distortion"] + terms["rate"] + weighted, **terms}
 
 
 def cross_entropy(model: Classifier, batch: Batch, step: int) -> Terms:
     """Negative log-probability of the label."""
-    x, y = batch
-    logits = model.classify(x)
-    error = (logits.argmax(1) != y).float().mean()
-    loss = F.cross_entropy(logits, y)
-    return {"loss": loss, "cross_entropy": loss, "error": error}
+    return of_label(model.classify(batch[0]), batch[1])
+
+
+def of_label(logits: Tensor, y: Tensor) -> Terms:
+    """Cross-entropy of logits (B, classes), in nats, and whether the largest one is wrong."""
+    loss = F.cross_entropy(logits, y, reduction="none")
+    return {"loss": loss, "cross_entropy": loss, "error": (logits.argmax(1) != y).float()}
 
 
 def attribute_error(model: Reader, batch: Batch, step: int) -> Terms:
     """Squared error of continuous attributes plus cross-entropy of binary ones, means of each."""
     x, truth = batch
     raw, binary = model.raw(x), torch.tensor(model.binary, device=x.device)
-    continuous = F.mse_loss(raw[:, ~binary], truth[:, ~binary])
-    entropy = F.binary_cross_entropy_with_logits(raw[:, binary], truth[:, binary])
+    continuous = (raw[:, ~binary] - truth[:, ~binary]).square().mean(1)
+    logits, said = raw[:, binary], truth[:, binary]
+    entropy = F.binary_cross_entropy_with_logits(logits, said, reduction="none").mean(1)
     return {"loss": continuous + entropy, "squared error": continuous, "cross-entropy": entropy}
 
 
 def joint(model: VAE, batch: Batch, step: int, weight: float, beta: float = 1.0) -> Terms:
     """Negative ELBO and `weight` times the head's cross-entropy, on one sampled code."""
+    check_beta(beta)
     x, y = batch
     q = model.encode(x)
     z = q.rsample()
-    distortion = -model.decode(z).log_prob(x).mean()
-    rate = kl_divergence(q, model.prior()).mean()
-    if model.head is None:
-        raise ValueError("the joint loss needs a model with a classifier head")
-    logits = model.head(z)
-    label = F.cross_entropy(logits, y)
-    error = (logits.argmax(1) != y).float().mean()
-    loss = distortion + beta * rate + weight * label
-    terms = {"distortion": distortion, "rate": rate, "cross_entropy": label, "error": error}
-    return {"loss": loss, **terms}
+    terms, label = model.terms_at(x, q, z), of_label(model.labels(z), y)
+    bound = terms["distortion"] + beta * terms["rate"]
+    return {**label, **terms, "loss": bound + weight * label["loss"]}

@@ -1,7 +1,7 @@
 """From noise to images: one sampler with any stride and any amount of fresh noise."""
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from itertools import pairwise
 from typing import Protocol
@@ -9,7 +9,12 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from companion.models.diffusion import Prediction
+from companion.data.forms import unsigned
+from companion.devices import fast_precision
+from companion.models.diffusion import Diffusion
+from companion.paths import Prediction, translate
+
+AT_ONCE = 250  # images drawn together
 
 
 class Denoiser(Protocol):
@@ -82,7 +87,7 @@ def path(
         guess = guessed(x, torch.full((len(x),), t, device=x.device))
         if clip:
             clean = guess.clean.clamp(-clip, clip)
-            guess = Prediction((x - now.sqrt() * clean) / (1 - now).sqrt(), clean, guess.velocity)
+            guess = translate("clean", clean, x, now.sqrt(), (1 - now).sqrt())
         fresh = torch.zeros_like(x)
         if eta and s:
             fresh = torch.randn(x.shape, generator=generator, dtype=x.dtype, device=x.device)
@@ -112,3 +117,29 @@ def invert(model: Denoiser, x: Tensor, steps: int = 50, **condition: object) -> 
         clean = (x - (1 - now).sqrt() * noise) / now.sqrt()
         x = then.sqrt() * clean + (1 - then).sqrt() * noise
     return x
+
+
+@torch.no_grad()
+def from_fixed_noise(
+    model: Diffusion, n: int, steps: int = 50, shape: Sequence[int] = (1, 28, 28),
+    **choices: object,
+) -> Tensor:  # fmt: skip
+    """Draw images from n fixed noises, classes in turn: (n, *shape) in [0, 1], on the CPU.
+
+    The network runs in the machine's fastest precision, the sampler in float32.
+    """
+    generator = torch.Generator().manual_seed(0)
+    device = next(model.net.parameters()).device
+    fresh = torch.Generator(device).manual_seed(1)
+    fast = torch.autocast(device.type, torch.bfloat16, enabled=fast_precision() == "bf16")
+    found = []
+    for begin in range(0, n, AT_ONCE):
+        noise = torch.randn(min(AT_ONCE, n - begin), *shape, generator=generator)
+        y = torch.arange(begin, begin + len(noise), device=device) % max(model.classes, 1)
+        given = {"y": y} if model.classes else {}
+        with fast:
+            x = sample(
+                model, noise.to(device), steps, clip=1.0, generator=fresh, **given, **choices
+            )
+        found.append(unsigned(x).cpu())
+    return torch.cat(found)

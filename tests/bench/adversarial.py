@@ -25,7 +25,7 @@ from companion.data import Dataset
 from companion.experiments import gan, wgan
 from companion.metrics import gaussian_distance
 from companion.nets import image_critic, image_generator
-from companion.players import Table
+from companion.recipes import Table
 from companion.runs import Run
 from companion.train import Meter, one_epoch
 

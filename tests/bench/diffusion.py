@@ -23,7 +23,7 @@ from companion.data import load, unit
 from companion.experiments import ddpm
 from companion.experiments.diffusion import drawn
 from companion.metrics import Frechet
-from companion.players import Table
+from companion.recipes import Table
 
 TITLE = "## Diffusion"
 BATCH, STEPS, SIDE = 128, 50, 28

@@ -15,13 +15,13 @@ from page import put
 from torch import Tensor, nn
 
 from companion.data import Dataset, dsprites
-from companion.data.face_drawing import draw as draw_faces
+from companion.data.drawing.faces import draw as draw_faces
 from companion.experiments import beta_vae
 from companion.experiments.sprites import white_on_black
 from companion.models.vae import VAE
 from companion.nets import sprite_decoder, sprite_encoder
 from companion.objectives import negative_elbo
-from companion.players import Player, Recipe, Table
+from companion.recipes import Player, Recipe, Table
 from companion.runs import Run
 from companion.train import Meter, one_epoch
 

@@ -15,7 +15,7 @@ from companion.data import Dataset
 from companion.models.vae import VAE
 from companion.nets import image_decoder, image_encoder
 from companion.objectives import negative_elbo
-from companion.players import Player, Recipe, Table
+from companion.recipes import Player, Recipe, Table
 from companion.runs import Run
 from companion.train import Meter, one_epoch
 

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from companion.data.canvas import Dice, spline, strokes
+from companion.data.drawing.canvas import Dice, spline, strokes
 
 STEPS = 64  # points of ink on each digit
 # Each way to write a digit: points x,y in hundredths of its box, y downwards; "|" lifts the pen.

@@ -5,8 +5,19 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from companion.data.face_canvas import MOUTH, TOP, Head, Light, bump, fill, line, over, step, waves
-from companion.data.face_features import nose_tip, years
+from companion.data.drawing.face_canvas import (
+    MOUTH,
+    TOP,
+    Head,
+    Light,
+    bump,
+    fill,
+    line,
+    over,
+    step,
+    waves,
+)
+from companion.data.drawing.face_features import nose_tip, years
 
 
 class Hair(NamedTuple):

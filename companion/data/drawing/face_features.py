@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from companion.data.face_canvas import EYES, MOUTH, Head, bump, fill, line, over, step
+from companion.data.drawing.face_canvas import EYES, MOUTH, Head, bump, fill, line, over, step
 
 
 def spacing(head: Head) -> Tensor:

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 import torch
 from torch import Tensor
 
-from companion.data.face_canvas import (
+from companion.data.drawing.face_canvas import (
     BINARY,
     CHIN,
     CONTINUOUS,
@@ -25,7 +25,7 @@ from companion.data.face_canvas import (
     slopes,
     step,
 )
-from companion.data.face_features import (
+from companion.data.drawing.face_features import (
     brows,
     emboss,
     eyes,
@@ -35,7 +35,7 @@ from companion.data.face_features import (
     wrinkles,
     years,
 )
-from companion.data.face_hair import hair, tone, whiskers
+from companion.data.drawing.face_hair import hair, tone, whiskers
 
 __all__ = ["KINDS", "NAMES", "draw", "draw_attributes", "draw_numbered"]
 CHUNK = 4  # faces drawn at once: small enough for the processor's cache

@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from companion.data.canvas import Dice, strokes
-from companion.data.digits import path
+from companion.data.drawing.canvas import Dice, strokes
+from companion.data.drawing.digits import path
 
 FONT = Path(matplotlib.get_data_path()) / "fonts/ttf/DejaVuSans.ttf"
 CHUNK = 500  # images drawn at once

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from companion.data.canvas import (
+from companion.data.drawing.canvas import (
     COLUMNS,
     ROWS,
     Dice,

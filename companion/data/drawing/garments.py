@@ -6,7 +6,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from companion.data.canvas import COLUMNS, ROWS, Dice, band, cloth, jittered, profile
+from companion.data.drawing.canvas import COLUMNS, ROWS, Dice, band, cloth, jittered, profile
 
 
 class Figure(NamedTuple):

@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor
 
-from companion.models.diffusion import Prediction
+from companion.paths import Prediction, translate
 
 
 class NoisedMixture:
@@ -51,9 +51,7 @@ class NoisedMixture:
         pull = signal * self.deviations[:, None] ** 2 / variance
         clean = (joint.softmax(1)[..., None] * (self.means + pull * offset)).sum(1)
         signal = signal[:, 0]
-        scale = (1 - signal**2).sqrt()
-        noise = (x - signal * clean) / scale
-        return Prediction(noise, clean, signal * noise - scale * clean)
+        return translate("clean", clean, x, signal, (1 - signal**2).sqrt())
 
     def sample(self, n: int, t: int = 0, generator: torch.Generator | None = None) -> Tensor:
         """Draw n points of time t: (n, D)."""

@@ -6,7 +6,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from companion.data.persian_drawing import draw
+from companion.data.drawing.persian import draw
 
 SIDE = 4  # pixels
 STATES = 2 ** (SIDE * SIDE)  # 65,536

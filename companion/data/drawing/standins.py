@@ -5,9 +5,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from companion.data import accessories, garments
-from companion.data.canvas import SIZE, Dice
-from companion.data.digits import digit
+from companion.data.drawing import accessories, garments
+from companion.data.drawing.canvas import SIZE, Dice
+from companion.data.drawing.digits import digit
 
 CHUNK = 500  # images drawn at once: small enough for the processor's cache
 CLOTHES: list[Callable[[Dice], Tensor]] = [

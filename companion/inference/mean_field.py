@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from companion.graphs.table import Evidence, Name, States, Table, merged_states
-from companion.maths import nearest
+from companion.words import nearest
 
 ROUNDING = 1e-9  # a fall of the bound that is smaller, relative to its size, is rounding
 NOTHING_LEFT = (

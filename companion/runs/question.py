@@ -1,0 +1,109 @@
+"""The question that names a run: an experiment, its choices, a seed, data."""
+
+import hashlib
+import inspect
+import json
+import re
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from companion.files import RunError
+from companion.runs.record import Run, all_runs, local_runs, read
+from companion.tensors import load_tensors
+from companion.words import kind_of, matches, named, nearest
+
+
+def ask(
+    experiment: Callable[..., Any], seed: int, subset: int, choices: dict[str, Any]
+) -> dict[str, Any]:
+    """Turn a call into the question that names its run; every default written out.
+
+    A run that is chosen is written as its name and the hash of its weights. Raises TypeError, in
+    one sentence, for a choice that the experiment does not have, that is missing or of another
+    type; RunError for a chosen run that is not finished.
+    """
+    if not callable(experiment):
+        raise TypeError(f"an experiment is a function that returns a Recipe, got {experiment!r}")
+    parameters = inspect.signature(experiment).parameters
+    title = experiment.__name__
+    for name in choices:
+        if name not in parameters:
+            raise TypeError(f"{title} has no choice {name!r} {nearest(name, parameters)}")
+    defaults = {k: p.default for k, p in parameters.items() if p.default is not p.empty}
+    for name in parameters:
+        if name not in choices and name not in defaults:
+            raise TypeError(f"{title} needs the choice {name!r}: it has no default")
+    bound = {name: choices.get(name, defaults.get(name)) for name in parameters}
+    for name, value in bound.items():
+        kind = kind_of(experiment, name)
+        if not matches(value, kind):
+            like = f", as {defaults[name]!r} is" if name in defaults else ""
+            raise TypeError(f"{name} must be {named(kind)}{like}, got {value!r}")
+        if isinstance(value, Run):
+            bound[name] = standing([value])[0]
+    changed = {k: v for k, v in bound.items() if k not in defaults or v != defaults[k]}
+    words = [k + (v["run"] if isinstance(v, dict) else str(v)) for k, v in changed.items()]
+    kept = json.loads(json.dumps({"choices": bound, "defaults": defaults}))
+    config = {"experiment": title, **kept}  # as kept: a tuple becomes a list
+    title = re.sub(r"[^\w.-]+", "_", "-".join([title, *words]))
+    return {**config, "seed": seed, "subset": subset, "title": title}
+
+
+def standing(runs: Iterable[Run]) -> list[dict[str, str]]:
+    """Name runs that another one stands on, each with the hash of its weights.
+
+    Raises RunError for a run that is not finished or has no weights.
+    """
+    found = []
+    for run in runs:
+        if not run.complete or run.config.get("record_only"):
+            why = (
+                "has no weights" if run.complete else f"was interrupted after {run.epochs} epochs"
+            )
+            raise RunError(f"nothing can stand on {run.name}: it {why}")
+        found.append({"run": run.name, "weights": load_tensors(run.weights)[1]["sha256"]})
+    return found
+
+
+def begin(question: dict[str, Any], data: dict[str, str], epochs: int) -> Run:
+    """Open the run of a question on these data: finished, if it was answered before."""
+    config = {k: question[k] for k in ("experiment", "choices", "seed", "subset")}
+    text = json.dumps({**config, "data": data}, sort_keys=True)
+    code = hashlib.sha256(text.encode()).hexdigest()[:8]
+    name = f"{question['title']}-seed{question['seed']}-{code}"
+    folder = local_runs() / name / f"epochs-{epochs}"
+    if (folder / "config.json").exists():
+        return read(folder)
+    return Run(
+        name, folder, {"name": name, **config, "data": data, "epochs": 0, "complete": False}
+    )
+
+
+def find(name: str, weights: str = "") -> Run:
+    """Find a finished run by name, here or published; the longest if there are several.
+
+    weights: the hash that its weights must have. Raises RunError, with the nearest name, if there
+    is none.
+    """
+    runs = [*all_runs(), *all_runs(local_runs())]
+    same = [run for run in runs if run.name == name and run.complete]
+    for run in reversed(same):
+        if not weights or standing([run])[0]["weights"] == weights:
+            return run
+    if same:
+        raise RunError(f"{name} has other weights now than those that were stood on: train anew")
+    raise RunError(f"no finished run is called {name!r} {nearest(name, {r.name for r in runs})}")
+
+
+def find_published(question: dict[str, Any]) -> Run:
+    """Find the published answer. Raises RunError that lists the published choices if none."""
+    same = [r for r in all_runs() if r.config["experiment"] == question["experiment"]]
+    for run in same:
+        choices = {**question["defaults"], **run.config["choices"]}
+        if choices == question["choices"] and run.config["seed"] == question["seed"]:
+            return run
+    offered = "; ".join(run.name for run in same) or "none yet"
+    asked = f"{question['title']} with seed {question['seed']}"
+    raise RunError(
+        f"{asked} was never published: train it with epochs above 0, or ask for one of: {offered}"
+    )

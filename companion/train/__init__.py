@@ -1,0 +1,95 @@
+"""Train every model of the book: one question, one run."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import nn
+
+from companion.data import Dataset
+from companion.files import DamagedFile
+from companion.recipes import Recipe
+from companion.runs import Absent, Run, ask, begin, find_published, standing
+from companion.tensors import load_tensors, load_weights
+from companion.train.loop import play
+from companion.train.meter import Diverged
+from companion.train.state import State
+
+__all__ = ["Diverged", "begin_data", "recall", "train"]
+
+
+def resume(state: State, run: Run, epochs: int) -> None:
+    """Go on from the saved state, if there is one that is not past what is asked.
+
+    Raises DamagedFile if it is not as it was saved, or not of this training.
+    """
+    if not run.state.exists():
+        return
+    tensors, record = load_tensors(run.state)
+    done, history = record.get("epochs"), record.get("history")
+    if not isinstance(done, int) or not isinstance(history, list) or len(history) != done:
+        raise DamagedFile(f"{run.state} is no state of a training; delete it to start anew")
+    if done <= epochs:
+        state.restore(tensors, run.state)
+        run.config["epochs"], run.history = done, history
+
+
+def begin_data(recipe: Recipe, subset: int = 0) -> tuple[Dataset, dict[str, str]]:
+    """Load what the recipe trains on, in its form, cut to the subset, and say what it is."""
+    data = recipe.data().seen_as(recipe.form).cut(subset)
+    return data, {k: getattr(data, k) for k in ("name", "split", "source", "sha256")}
+
+
+def recall(run: Run, model: nn.Module) -> Run:
+    """Put a run's weights into the model, in evaluation mode, as far as they are there."""
+    if run.config.get("record_only"):
+        return replace(run, model=Absent(run))
+    weights, _ = load_tensors(run.weights)
+    saved = run.config.get("saved", "")
+    if saved and all(name.startswith(f"{saved}.") for name in weights):
+        load_weights(model, weights, run.weights, only=saved)
+        for name, _ in list(model.named_children()):
+            if name != saved:
+                setattr(model, name, Absent(run, saved))
+    else:
+        load_weights(model, weights, run.weights)
+    run.model = model.eval()
+    return run
+
+
+def train(
+    experiment: Callable[..., Recipe], epochs: int = 0, seed: int = 0, subset: int = 0,
+    **choices: Any,
+) -> Run:  # fmt: skip
+    """Answer one question: recall its run, resume it if it was begun, or train it.
+
+    epochs: 0 recalls the published run; n trains until n epochs are done on this machine.
+    subset: train and measure on the first n examples; 0: all. choices: the experiment's arguments,
+    among them runs that it stands on. Returns the run, its model in evaluation mode: on the CPU
+    if it was recalled, else on the device that it was trained on. An interrupt (Ctrl-C) returns
+    the run so far. Raises ValueError or TypeError for choices that cannot be, RunError if a run
+    was never published or cannot be saved, DamagedFile if a saved file is not as written, and
+    Diverged if a loss term is no longer finite.
+    """
+    for name, value in {"epochs": epochs, "seed": seed, "subset": subset}.items():
+        if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+            raise ValueError(f"{name} must be a whole number, 0 or above, got {value!r}")
+    question = ask(experiment, seed, subset, choices)
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        if not isinstance(recipe := experiment(**choices), Recipe):
+            raise TypeError(f"an experiment must return a Recipe, got {recipe!r}")
+        if epochs == 0:
+            return recall(find_published(question), recipe.model)
+        data, about = begin_data(recipe, subset)
+        run = begin(question, about, epochs)
+        if run.complete:
+            return recall(run, recipe.model)
+        if recipe.stands_on:
+            run.config["stands_on"] = standing(recipe.stands_on)
+        state = State(recipe)
+        resume(state, run, epochs)
+        play(state, data.on(state.accelerator.device), run, epochs)
+        run.model = state.measured.eval()
+    return run

@@ -1,0 +1,121 @@
+"""The loop: epochs of batches, each player in its turn; what is watched, saved and measured."""
+
+import hashlib
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, replace
+from itertools import cycle
+
+import torch
+from torch import Tensor
+
+from companion.data import Dataset
+from companion.estimate import Estimate
+from companion.files import check_writable
+from companion.recipes import Measure, Recipe, nothing, of_terms
+from companion.runs import Run, provenance, write
+from companion.tensors import save_tensors
+from companion.train.meter import Meter
+from companion.train.state import State
+
+
+def seed_of(*parts: int) -> int:
+    """Mix numbers into one seed, so that neighbours share nothing."""
+    return int.from_bytes(hashlib.sha256(repr(parts).encode()).digest()[:7], "big")
+
+
+def batches(n: int, size: int, seed: int, epoch: int, rank: int, world: int) -> Iterator[Tensor]:
+    """Shuffled batches of indices, the same for an epoch however we got there; endless."""
+    shuffle = torch.Generator().manual_seed(seed_of(seed, epoch))
+    order = torch.randperm(n, generator=shuffle)[rank::world]
+    whole = len(order) // size * size or len(order)
+    return cycle(order[:whole].split(size))
+
+
+def steps_of(recipe: Recipe, n: int, world: int = 1) -> int:
+    """Count the steps of an epoch: as many as n examples last for all the players' updates."""
+    draws = sum(player.updates for player in recipe.players.values())
+    return max(1, n // (recipe.batch_size * world * draws))
+
+
+def one_epoch(
+    state: State, data: Dataset, seed: int, epoch: int, meter: Meter
+) -> dict[str, float]:
+    """Pass once over the data; return the mean of each loss term and the examples per second."""
+    recipe, accelerator = state.recipe, state.accelerator
+    rank, world = accelerator.process_index, accelerator.num_processes
+    size, n = recipe.batch_size, len(data.train[0])
+    steps = steps_of(recipe, n, world)
+    torch.manual_seed(seed_of(seed, epoch, rank + 1))  # each process draws its own noise
+    stream = batches(n, size, seed, epoch, rank, world)
+    start, seen = time.perf_counter(), 0
+    for step in range(steps):
+        before = seen
+        for name, player in recipe.players.items():
+            for _ in range(player.updates):
+                batch = data.take("train", next(stream))
+                terms = state.update(name, batch, epoch * steps + step, epoch + step / steps)
+                meter.add(name, terms, epoch * steps + step)
+                seen += min(size, n) * world
+        if state.average is not None:
+            state.average.update_parameters(state.model)
+        meter.show(seen - before, epoch)
+    means = meter.means()
+    meter.inspect(state.model, epoch + 1)
+    seconds = time.perf_counter() - start
+    return {**means, "examples/s": seen / seconds, "seconds": seconds}
+
+
+def watched(recipe: Recipe) -> Measure:
+    """What a recipe watches: as it says, or its model's own terms, if it has some."""
+    return recipe.watch or (of_terms if hasattr(recipe.model, "terms") else nothing)
+
+
+def observe(state: State, data: Dataset, measure: Measure) -> Mapping[str, Estimate]:
+    """Measure the model in evaluation mode, without a trace in the training's random numbers."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        state.measured.eval()
+        found = measure(state.measured, data)
+    state.model.train()
+    return found
+
+
+def play(state: State, data: Dataset, run: Run, epochs: int) -> None:
+    """Train until `epochs` are done, saving after each; an interrupt ends it early."""
+    recipe, accelerator, seed = state.recipe, state.accelerator, run.config["seed"]
+    watch = watched(recipe)
+    if accelerator.is_main_process:
+        check_writable(run.folder.parent)
+    meter = Meter(run, epochs, len(data.train[0]), accelerator.is_main_process)
+    try:
+        for epoch in range(run.epochs, epochs):
+            row = {"epoch": epoch + 1, **one_epoch(state, data, seed, epoch, meter)}
+            if (epoch + 1) % recipe.watch_every == 0 or epoch + 1 == epochs:
+                row |= {f"test/{k}": float(v) for k, v in observe(state, data, watch).items()}
+                state.keep(epoch + 1)
+            history = [*run.history, row]
+            if accelerator.is_main_process:
+                save_tensors(run.state, state.tensors(), epochs=epoch + 1, history=history)
+            run.config["epochs"], run.history = epoch + 1, history
+            accelerator.wait_for_everyone()
+        found = {**observe(state, data, watch), **observe(state, data, recipe.measure)}
+        run.metrics = {name: asdict(estimate) for name, estimate in found.items()}
+        finish(state, run)
+        accelerator.wait_for_everyone()
+    except KeyboardInterrupt:
+        meter.bar.write(f"interrupted: this is {run.name} after {run.epochs} whole epochs")
+    finally:
+        meter.bar.close()
+
+
+def finish(state: State, run: Run) -> None:
+    """Write a trained and measured run; it is complete only once it is written."""
+    seconds = sum(row["seconds"] for row in run.history)
+    made = {"complete": True, "precision": state.precision, "wall_seconds": seconds}
+    if state.recipe.saved:
+        made["saved"] = state.recipe.saved
+    whole = replace(run, config={**run.config, **made, **provenance()})
+    if state.accelerator.is_main_process:
+        write(whole, run.folder, state.measured.state_dict(), state.kept)
+    run.config = whole.config
