@@ -1,6 +1,7 @@
-"""What several tests share: the book, built once and strictly."""
+"""What several tests share: the book, built once and strictly; small stand-ins; who needs data."""
 
 import fcntl
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -8,6 +9,9 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
+FULL: dict[str, tuple[int, int]] = {}  # how many stand-ins a reader gets, by module
+FEW = (700, 300)  # how many a test gets
+READ_DATA = re.compile(r"companion\.(data|experiments|measures)\b|companion\.train import train")
 STRICT = ["--all", "-q", "-W", "--keep-going", "-n"]
 
 
@@ -32,3 +36,18 @@ def book(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
     if text := complaint.read_text():
         pytest.fail(f"the strict build of the book failed:\n{text[-3000:]}", pytrace=False)
     return shared / "book/_build/html"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Draw few stand-ins; mark tests whose file may ask for data: they are run without, too."""
+    for name in ("companion.data.catalogue", "companion.data.persian"):
+        if module := sys.modules.get(name):
+            FULL.setdefault(name, module.STAND_IN)
+            module.STAND_IN = FEW
+    asks = {}
+    for item in items:
+        path = item.path
+        if path not in asks:
+            asks[path] = bool(READ_DATA.search(path.read_text(encoding="utf8")))
+        if asks[path]:
+            item.add_marker("data")

@@ -32,26 +32,23 @@ def chapter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 @pytest.mark.parametrize(
-    ("text", "kind", "value"),
+    ("given", "sentence"),
     [
-        ("2", "int", 2),
-        ("1e-3", "float", 0.001),
-        ("2", "str", "2"),
-        ("[1, 2]", "list[int]", [1, 2]),
-        ("true", "bool", True),
+        ({"epochs": "2.5"}, "epochs must be int, got '2.5'"),
+        ({"rate": "x"}, "rate must be float, got 'x'"),
+        ({"widths": "[1.5]"}, r"widths must be list\[int\], got '\[1.5\]'"),
+        ({"quick": "no"}, "quick must be true or false, got 'no'"),
     ],
 )
-def test_text_is_read_as_its_annotated_type(text: str, kind: str, value: object) -> None:
-    assert chapters.parse("p", text, kind) == value
+def test_text_of_another_type_is_refused(chapter: str, given: dict, sentence: str) -> None:
+    with pytest.raises(ValueError, match=sentence):
+        chapters.run(chapter, given)
 
 
-@pytest.mark.parametrize(
-    ("text", "kind"),
-    [("2.5", "int"), ("two", "int"), ("x", "float"), ("[1.5]", "list[int]"), ("3", "list[int]")],
-)
-def test_text_of_another_type_is_refused(text: str, kind: str) -> None:
-    with pytest.raises(ValueError, match=r"parameter p = .* is not of type"):
-        chapters.parse("p", text, kind)
+def test_text_is_read_as_its_annotated_type(chapter: str) -> None:
+    given = {"epochs": "2", "rate": "1e-3", "name": "2", "widths": "[1, 2]", "quick": "true"}
+    read = chapters.checked(chapters.chapters()[chapter], given)
+    assert read == {"epochs": 2, "rate": 0.001, "name": "2", "widths": [1, 2], "quick": True}
 
 
 def test_unknown_chapter_and_parameter_are_refused_with_the_known_ones(chapter: str) -> None:

@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from companion.__main__ import main, parse_value
+from companion.__main__ import main
 from companion.data import catalogue
 from companion.data.drawing.standins import draw
 from companion.files import write_json
 from companion.runs import all_runs, local_runs
+from companion.words import pairs, read_word
 
 ROOT = Path(__file__).parents[1]
 pytestmark = pytest.mark.filterwarnings("ignore:.*drawn by this package", "ignore:.*zero-element")
@@ -27,7 +28,7 @@ def alone(monkeypatch, tmp_path):
     monkeypatch.setenv("COMPANION_RUNS", str(tmp_path / "runs"))
     monkeypatch.setattr(catalogue, "_said", set())
     few = (*draw("fashion-mnist", 300, seed=0), *draw("fashion-mnist", 100, seed=1))
-    monkeypatch.setattr(catalogue, "drawn", lambda name: few)
+    monkeypatch.setattr(catalogue, "drawn", lambda name, train, test: few)
 
 
 def test_train_trains_recalls_and_goes_on(capsys):
@@ -70,15 +71,23 @@ def test_publish_takes_the_longest(monkeypatch, tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
-    ("text", "example", "value"),
+    ("text", "kind", "value"),
     [
-        ("False", True, False), ("true", False, True), ("3", 2, 3), ("3", 1.0, 3.0),
-        ("16,32", (1,), (16, 32)), ("(16, 32)", (1,), (16, 32)), ("a", "b", "a"),
+        ("False", bool, False), ("true", bool, True), ("3", int, 3), ("3", float, 3.0),
+        ("16,32", tuple[int, ...], (16, 32)), ("(16, 32)", tuple[int, ...], (16, 32)),
+        ("a", str, "a"), ("[1, 2]", list[int], [1, 2]), ("a,'b'", list[str], ["a", "b"]),
+        ("()", tuple[int, ...], ()), ("none", int | None, None), ("4", int | None, 4),
+        ("None", float | None, None), ("1e-3", float | None, 0.001), ("None", str, "None"),
     ],
 )  # fmt: skip
-def test_a_word_is_read_as_its_default_is(text, example, value):
-    found = parse_value("name", text, example)
+def test_a_word_is_read_as_its_type_says(text, kind, value):
+    found = read_word("name", text, kind)
     assert found == value and type(found) is type(value)
+
+
+@pytest.mark.parametrize("words", [["a=1"], ["a", "1"]])
+def test_a_choice_may_be_one_word_or_two(words):
+    assert pairs([words, ["b", "x=y"]]) == {"a": "1", "b": "x=y"}
 
 
 REFUSED = {
@@ -89,10 +98,13 @@ REFUSED = {
     "train gan -p normalise=no": "normalise must be true or false, got 'no'",
     "train ddpm -p channels=a,b": "channels must be numbers with commas between them, got 'a,b'",
     "train vae -p latent": "a choice is written name=value, got 'latent'",
+    "train vae -p latent 3 4": "a choice is written name=value, got 'latent 3 4'",
+    "run latent/vea -p epochs 1": "no chapter 'latent/vea' (did you mean 'latent/vae'?",
     "train vae --epochs 1 -p beta=-1": "beta and head must be 0 or above, got beta=-1.0",
     "train vae --epochs 1 -p latent=0": "latent must be at least 1 dimension, got 0",
     "train vae --epochs 1 -p likelihood=gausian": "unknown likelihood 'gausian' (did you mean 'ga",
-    "train vae --epochs 1 -p data=mnst": "no data set is called 'mnst' (did you mean 'mnist'?",
+    "train vae --epochs 1 -p data=mnst": "no pinned extractor for 'mnst' (did you mean 'mnist'?",
+    "train classifier --epochs 1 -p data=mnst": "no data set is called 'mnst' (did you mean",
     "train vae --epochs 1 -p horizon=0": "horizon must be above 0 epochs, got 0",
     "train vae --epochs -1": "epochs must be a whole number, 0 or above, got -1",
     "train vae --seed -1": "seed must be a whole number, 0 or above, got -1",

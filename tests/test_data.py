@@ -5,6 +5,7 @@ import math
 import os
 import struct
 
+import conftest
 import pytest
 import torch
 import torchvision.datasets
@@ -62,11 +63,12 @@ def test_stand_in_has_the_shapes_and_the_balance_of_the_original(name, nothing_h
         data = load(name)
     assert data.source == "stand-in"
     assert data.class_names == ARCHIVES[name].class_names
-    for (images, labels), n in ((data.train, 60_000), (data.test, 10_000)):
+    assert conftest.FULL["companion.data.catalogue"] == (60_000, 10_000)
+    for (images, labels), n in zip((data.train, data.test), catalogue.STAND_IN, strict=True):
         assert (images.shape, images.dtype) == ((n, 1, 28, 28), torch.uint8)
         assert labels.dtype == torch.int64
         assert labels.bincount().tolist() == [n // 10] * 10
-    assert len(data.train[0][:5_000].flatten(1).unique(dim=0)) == 5_000  # all different
+    assert len(data.train[0].flatten(1).unique(dim=0)) == len(data.train[0])  # all different
 
 
 @pytest.mark.parametrize("name", PIXELS)
@@ -92,7 +94,8 @@ def test_a_drawing_depends_on_its_seed_alone(name):
 @pytest.mark.filterwarnings("ignore:mnist is drawn")
 def test_split_80_20_deals_out_all_images_once(nothing_here):
     official, split, again = load("mnist"), load("mnist", "80/20"), load("mnist", "80/20")
-    assert (len(split.train[0]), len(split.test[0])) == (56_000, 14_000)
+    n = sum(catalogue.STAND_IN)
+    assert (len(split.train[0]), len(split.test[0])) == (0.8 * n, 0.2 * n)
     assert (official.split, split.split) == ("official", "80/20")
     assert split.sha256 == again.sha256 != official.sha256
 
@@ -103,8 +106,9 @@ def test_split_80_20_deals_out_all_images_once(nothing_here):
         return (sums * 10 + torch.cat([data.train[1], data.test[1]])).sort()[0]
 
     assert torch.equal(cards(official), cards(split))
-    mixed = split.test[1].bincount() / 1_400 - 1
-    assert mixed.abs().max() < 4 * math.sqrt(0.9 * 0.8 / 1_400)  # drawn without replacement
+    each = 0.02 * n  # of each class in a fifth
+    mixed = split.test[1].bincount() / each - 1
+    assert mixed.abs().max() < 4 * math.sqrt(0.9 * 0.8 / each)  # drawn without replacement
 
 
 def test_names_and_splits_that_do_not_exist_are_refused_in_one_line():

@@ -5,10 +5,13 @@ import torch
 from torch import Tensor, nn
 
 from companion.data import Dataset
+from companion.data.forms import IMAGES
 from companion.experiments import ddpm
-from companion.experiments import diffusion as recipe
-from companion.experiments.diffusion import drawn, of_images, recognised
+from companion.measures import diffusion as measures
+from companion.measures.diffusion import OfDrawing, judged
+from companion.metrics import Frechet
 from companion.models.diffusion import Diffusion, cosine_schedule
+from companion.samplers.diffusion import from_fixed_noise as drawn
 
 
 class Glow(nn.Module):
@@ -24,11 +27,18 @@ class Glow(nn.Module):
 
 
 class Judge(nn.Module):
-    """Features of an image: its mean, twice; its class: ten times the mean, over two."""
+    """Features of an image: its mean, twice; its class: ten times the mean, rounded."""
 
-    def classify(self, x: Tensor) -> Tensor:
-        brightness = x.mean((1, 2, 3)) * 10
-        return -(brightness[:, None] - torch.arange(10)).abs()
+    def __init__(self):
+        super().__init__()
+        self.anchor = nn.Parameter(torch.zeros(()))
+
+    def code(self, x: Tensor) -> Tensor:
+        brightness = x.mean((1, 2, 3))
+        return torch.stack([brightness, brightness + 0.01 * torch.arange(len(x)) % 2], 1)
+
+    def head(self, features: Tensor) -> Tensor:
+        return -(10 * features[:, :1] - torch.arange(10)).abs()
 
 
 def glow(classes: int = 10) -> Diffusion:
@@ -59,36 +69,29 @@ def test_guidance_away_from_black_is_brighter():
     assert (guided[1:] > plain[1:]).all()
 
 
-class Scale:
-    """In place of a Fréchet distance: how far the mean is from one half."""
-
-    def __init__(self, real: Tensor, name: str):
-        self.network = Judge()
-
-    def distance(self, x: Tensor, labels: Tensor) -> float:
-        assert labels.equal(torch.arange(len(x)) % 10)
-        return abs(x.mean().item() - 0.5)
-
-
-def test_an_image_is_recognised_if_it_is_read_as_it_was_asked_for():
-    judge = Scale(torch.zeros(1), "")
+def test_an_image_is_recognised_if_it_is_read_as_it_was_asked_for(monkeypatch):
+    frechet = Frechet(torch.rand(50, 1, 2, 2), Judge())  # type: ignore[arg-type]
     x = drawn(glow(), 40, 4)
-    assert recognised(judge, x).value == 1  # type: ignore[arg-type]
-    assert recognised(judge, x.roll(1, 0)).value == 0  # type: ignore[arg-type]
-    x[:10] = 0  # black is read as 0: one of ten is right by chance
-    assert recognised(judge, x).value == pytest.approx(31 / 40)  # type: ignore[arg-type]
+    for images, share in ((x, 1.0), (x.roll(1, 0), 0.0), (x.roll(20, 0), 1.0)):
+        monkeypatch.setattr(measures, "from_fixed_noise", lambda *a, x=images, **k: x)
+        found = judged(glow(), frechet, "so", 40, steps=4)
+        assert found["recognised, so"].value == share
+        whole = frechet.distance(images, torch.arange(40) % 10)
+        assert found["frechet, so"] == whole and whole.error > 0
+    assert "recognised, so" not in judged(glow(0), frechet, "so", 40, steps=4)
 
 
 @pytest.mark.parametrize(("thorough", "n"), [(True, 10_000), (True, 200), (False, 10_000)])
 def test_ways_of_drawing_are_compared_on_the_whole_test_set_only(monkeypatch, thorough, n):
-    monkeypatch.setattr(recipe, "Frechet", Scale)
-    monkeypatch.setattr(recipe, "DRAWN", 20)
-    monkeypatch.setattr(recipe, "COMPARED", 20)
-    monkeypatch.setattr(recipe, "BOUND", 2)
-    monkeypatch.setattr(recipe, "WAYS", {0.0: (2, 3), 1.0: (2,)})
-    images = torch.zeros(n, 1, 28, 28, dtype=torch.uint8), torch.arange(n) % 10
+    monkeypatch.setattr(measures, "DRAWN", 20)
+    monkeypatch.setattr(measures, "COMPARED", 20)
+    monkeypatch.setattr(measures, "BOUND", 2)
+    monkeypatch.setattr(measures, "WAYS", {0.0: (2, 3), 1.0: (2,)})
+    noise = torch.randint(256, (n, 1, 28, 28), generator=torch.Generator().manual_seed(0))
+    images = noise.to(torch.uint8), torch.arange(n) % 10
     model = Diffusion(Glow(), cosine_schedule(100), "clean", 10)
-    found = of_images(model, Dataset("mnist", images, images, (), "exact", ""), thorough)
+    data = Dataset("mnist", images, images, (), "exact", "", forms=IMAGES).seen_as("signed")
+    found = OfDrawing(Judge(), thorough)(model, data)  # type: ignore[arg-type]
     budgets = [f"{k} steps{how}" for k in (50, 10) for how in ("", ", fresh noise")]
     always = {f"{kind}, {k}" for kind in ("frechet", "recognised") for k in budgets}
     ways = {"frechet, eta 0, 2 steps", "frechet, eta 0, 3 steps", "frechet, eta 1, 2 steps"}

@@ -8,10 +8,9 @@ from torch import Tensor, nn
 from toys import denoiser, denoising, mlp
 
 from companion.data import load, unit
-from companion.experiments import autoencoder, classifier, vae
+from companion.experiments import autoencoder, classifier, extractor_of, vae
 from companion.maths import cosine, log_mean_exp
 from companion.metrics import (
-    Frechet,
     accuracy,
     active_units,
     elbo_terms,
@@ -68,7 +67,7 @@ WRONG = {
     "no head": (lambda: MODEL.classify(X), "no classifier head"),
     "a likelihood": (lambda: likelihood("bernouli"), "(did you mean 'bernoulli'? known: bern"),
     "a negative beta": (lambda: negative_elbo(MODEL, (X,), 0, -1), "0 or above, got -1"),
-    "a headless joint": (lambda: joint(MODEL, (X, Y), 0, 1.0), "needs a model with a classifier"),
+    "a headless joint": (lambda: joint(MODEL, (X, Y), 0, 1.0), "no classifier head"),
     "one observation": (lambda: mean_of(torch.rand(1)), "two or more observations (N,), got"),
     "a table": (lambda: mean_of(torch.rand(3, 2)), "got shape (3, 2)"),
     "labels missing": (lambda: accuracy(classify, X, Y[:3]), "(4, 1, 12, 12) and (3,)"),
@@ -84,7 +83,10 @@ WRONG = {
     "other codes": (lambda: linear_probe(CODES, (torch.rand(4, 2), Y)), "got (4, 2) and (4,)"),
     "other features": (lambda: frechet_distance(CODES[0], X.flatten(1)), "(4, 3) and (4, 144)"),
     "one feature": (lambda: frechet_distance(CODES[0], CODES[0][:1]), "(4, 3) and (1, 3)"),
-    "no extractor": (lambda: Frechet(X, "sprites"), "no pinned extractor for 'sprites' (known:"),
+    "no extractor": (lambda: extractor_of("mnst"), "'mnst' (did you mean 'mnist'? known: fash"),
+    "no form": (lambda: eight_gaussians(9).seen_as("unit"), "no form 'unit' (known: stored)"),
+    "no part": (lambda: eight_gaussians(9).examples("tests"), "'tests' (did you mean 'test'?"),
+    "saved nowhere": (lambda: recipe(saved="decodr"), "(encoder, decoder), got 'decodr'"),
     "no updates": (lambda: Player(MODEL, denoising, updates=0), "at least 1, got 0"),
     "nothing to move": (lambda: Player(nn.ReLU(), denoising), "some parameters, got ReLU()"),
     "no players": (lambda: Recipe(MODEL, {}, denoiser), "at least one player"),

@@ -12,7 +12,6 @@ from torch import Tensor
 
 from companion.metrics import (
     class_histogram,
-    classes_present,
     effective_classes,
     extrapolated_distance,
     frechet_distance,
@@ -96,7 +95,6 @@ def test_even_classes_are_balanced_and_one_class_is_not():
     assert alone.value == pytest.approx(math.log(10)) and alone.error == 0
     four = torch.cat([torch.full((4,), 0.25), torch.zeros(6)])
     assert effective_classes(four, 100).value == pytest.approx(4)
-    assert classes_present(four) == 4 and classes_present(torch.tensor([0.96, 0.04])) == 1
 
 
 def test_imbalance_is_the_divergence_and_its_error_that_of_the_bootstrap():
@@ -166,7 +164,6 @@ def test_a_lost_mode_costs_recall_and_coverage_but_no_precision():
         (partial(extrapolated_distance, torch.rand(9, 2), torch.rand(9, 2), (3, 4, 10)), "2 to 9"),
         (partial(class_histogram, torch.rand(5)), r"logits \(N, C\)"),
         (partial(imbalance, torch.ones(3), 10), "sum to 1"),
-        (partial(classes_present, torch.ones(1), 0.0), r"least must be in \(0, 1\], got 0.0"),
         (partial(overlap, torch.rand(9, 2), torch.rand(9, 3)), "needs features"),
         (partial(overlap, torch.rand(9, 2), torch.rand(5, 2)), "k must be from 1 to 4, got 5"),
     ],

@@ -10,10 +10,11 @@ from toys import wgan as toy_wgan
 from companion import experiments
 from companion.models.gan import GAN
 from companion.nets import image_critic, image_generator
-from companion.recipes import Recipe, Table
+from companion.recipes import Recipe
 from companion.runs import publish
 from companion.tensors import load_tensors
 from companion.train import train
+from companion.train.state import State
 
 
 @pytest.fixture(autouse=True)
@@ -86,15 +87,15 @@ def test_spectral_norm_makes_every_largest_singular_value_one():
 def test_each_turn_moves_one_player_and_keeps_the_constraint(constraint):
     """Batch normalisation's running statistics are no parameters: every pass moves them."""
     recipe = experiments.wgan(constraint)
-    table, batch = Table(recipe), (torch.randint(0, 256, (4, 1, 28, 28), dtype=torch.uint8),)
+    state, batch = State(recipe), (torch.rand(4, 1, 28, 28),)
     for name in ("critic", "generator"):
-        before = {k: p.clone() for k, p in table.model.named_parameters()}
-        terms = table.update(name, batch, 0, 0.0)
+        before = {k: p.clone() for k, p in state.model.named_parameters()}
+        terms = state.update(name, batch, 0, 0.0)
         moved = {
-            k.split(".")[0] for k, p in table.model.named_parameters() if (p != before[k]).any()
+            k.split(".")[0] for k, p in state.model.named_parameters() if (p != before[k]).any()
         }
         assert moved == {name} and all(value.isfinite() for value in terms.values())
-    box = max(p.abs().max().item() for p in table.model.critic.parameters())
+    box = max(p.abs().max().item() for p in state.model.critic.parameters())
     assert (box <= 0.0100001) == (constraint == "clipping")
 
 

@@ -6,13 +6,12 @@ import struct
 from fractions import Fraction
 from pathlib import Path
 
+import conftest
 import numpy as np
 import pytest
 import torch
 
 from companion.data import DataError, fetch, hoda, load, persian, status
-from companion.data.drawing import persian as drawing
-from companion.data.drawing.persian import draw
 from companion.data.hoda import PARTS, Part, read_cdb
 
 DIGITS = "۰۱۲۳۴۵۶۷۸۹"
@@ -130,7 +129,7 @@ def small(monkeypatch, tmp_path):
     parts = tuple(Part(part.name, len(CONTENT), sha256) for part in PARTS)
     for module in (hoda, persian):
         monkeypatch.setattr(module, "PARTS", parts)
-    monkeypatch.setattr(drawing, "draw", lambda n, seed, size: draw(n // 200, seed, size))
+    monkeypatch.setattr(persian, "STAND_IN", (300, 100))
     monkeypatch.setenv("COMPANION_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("COMPANION_DATA", str(tmp_path / "own"))
     persian.drawn.cache_clear()
@@ -188,7 +187,8 @@ def test_without_the_original_one_warning_and_the_stand_in(small, tmp_path, recw
     (said,) = (str(w.message) for w in recwarn if "persian is drawn" in str(w.message))
     assert "non-commercial use only" in said and f"only {tmp_path / 'own/hoda/Train'}" in said
     assert (data.source, "".join(data.class_names)) == ("stand-in", DIGITS)
-    assert (len(data.train[0]), len(data.test[0])) == (300, 100)  # 60,000 and 20,000 by 200
+    assert (len(data.train[0]), len(data.test[0])) == (300, 100)
+    assert conftest.FULL["companion.data.persian"] == (60_000, 20_000)
     assert not torch.equal(data.train[0][:100], data.test[0])
     assert status()[-1]["found"] == "not here: a stand-in would be used"
     with pytest.raises(DataError, match="persian is not downloaded: the Hoda set is free for"):

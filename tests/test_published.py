@@ -10,14 +10,15 @@ from torch import Tensor
 from companion.data import Dataset, dsprites, hoda, load
 from companion.data.drawing.faces import NAMES
 from companion.data.faces import held_out
+from companion.data.forms import IMAGES
 from companion.data.originals import ARCHIVES, find
-from companion.experiments import EXPERIMENTS
-from companion.experiments.faces import WATCHED
-from companion.metrics.frechet import extractor
+from companion.experiments import EXPERIMENTS, extractor_of
+from companion.measures.faces import WATCHED
 from companion.recipes import Recipe
 from companion.runs import PEOPLE, PUBLISHED, Run, all_runs
 from companion.tensors import load_tensors
 from companion.train import recall
+from companion.train.loop import watched
 
 RUNS = all_runs()
 MEGABYTE = 2**20
@@ -42,9 +43,9 @@ def measured_on(run: Run) -> Dataset:
         return dsprites.load(1)
     if name == "procedural faces":
         test = faces()
-        return Dataset(name, test, test, NAMES, "procedural", "", "")
+        return Dataset(name, test, test, NAMES, "procedural", "", "", IMAGES)
     original(name)
-    data = recipe.data()
+    data = recipe.data().seen_as(recipe.form)
     assert data.sha256 == run.config["data"]["sha256"]
     return data
 
@@ -88,17 +89,19 @@ def test_a_published_run_tells_how_it_was_made(run):
 
 @with_weights
 def test_a_published_run_is_light_and_whole(run):
-    assert sum(file.stat().st_size for file in run.folder.iterdir()) < 4 * MEGABYTE
+    assert sum(file.stat().st_size for file in run.folder.iterdir()) < 2.5 * MEGABYTE
     weights, record = load_tensors(run.weights)
     assert record["epochs"] == run.epochs
     assert all(value.isfinite().all() for value in weights.values())
-    light = [v.numel() for v in weights.values() if v.dtype in (torch.float16, torch.int8)]
+    light = [v.numel() for v in weights.values() if v.dtype in (torch.float16, torch.uint8)]
     assert sum(light) > 0.97 * sum(value.numel() for value in weights.values())
+    part = run.config.get("saved", "")
+    assert all(name.startswith(part) for name in weights)
 
 
 def test_all_published_runs_are_light_together():
     assert sum(file.stat().st_size for file in PUBLISHED.rglob("*") if file.is_file()) < (
-        24 * MEGABYTE
+        15 * MEGABYTE
     )
 
 
@@ -110,7 +113,7 @@ def test_headline_numbers_come_back_from_the_weights(run):
     recipe, data = recipe_of(run), measured_on(run)
     model = recall(run, recipe.model).model
     torch.manual_seed(0)  # as the trainer does before it measures
-    for name, found in recipe.watch(model, data).items():
+    for name, found in watched(recipe)(model, data).items():
         record = run.metrics[name]
         assert abs(found.value - record["value"]) <= max(record["error"], 1e-4), name
         assert found.error == pytest.approx(record["error"], rel=0.05, abs=1e-4)
@@ -120,12 +123,12 @@ def test_headline_numbers_come_back_from_the_weights(run):
 def test_the_extractor_knows_its_garments():
     """Weighed on all 10,000 test images; a Fréchet distance stands on these features."""
     original("fashion-mnist")
-    network, weights_hash = extractor()
+    network = extractor_of("fashion-mnist").model
     x, y = load("fashion-mnist").test
     with torch.no_grad():
         said = torch.cat([network.classify(part / 255).argmax(1) for part in x.split(1000)])
     assert (said == y).float().mean() >= 0.92
-    assert len(weights_hash) == 8 and not network.training
+    assert not network.training
 
 
 def test_published_folders_hold_nothing_else():

@@ -10,9 +10,10 @@ from torch import Tensor
 from torch.distributions import Independent, Normal
 
 from companion.data import Dataset, dsprites
+from companion.data.forms import IMAGES
 from companion.experiments import beta_tcvae, beta_vae, face_reader, face_vae, two_layer_face_vae
-from companion.experiments.faces import of_reader
-from companion.experiments.sprites import of_code, of_factors, posteriors, white_on_black
+from companion.measures.faces import of_reader
+from companion.measures.sprites import of_code, of_factors, posteriors
 from companion.metrics import kl_decomposition
 from companion.models.classifier import Reader
 from companion.models.vae import VAE
@@ -114,7 +115,7 @@ def test_total_correlation_in_a_batch_is_that_of_the_aggregate():
     model, x = Fixed(mean, scale), torch.zeros(40, 1)
     torch.manual_seed(0)
     found = torch.stack(
-        [negative_tc_elbo(model, (x,), 0, n=40)["total correlation"] for _ in range(400)]
+        [negative_tc_elbo(model, (x,), 0, n=40)["total correlation"].mean() for _ in range(400)]
     )
     truth = kl_decomposition(mean, 2 * scale.log(), samples=20_000).total_correlation
     error = (found.std() / 20).item()
@@ -138,7 +139,8 @@ def sprites(n: int) -> Dataset:
     """A few sprites for training and testing."""
     factors = dsprites.factors_of(torch.randint(dsprites.ROWS, (n,)))
     part = dsprites.pack(dsprites.draw(factors)), factors
-    return Dataset("dsprites", part, part, dsprites.FACTORS, "procedural", "", "")
+    forms = dsprites.FORMS
+    return Dataset("dsprites", part, part, dsprites.FACTORS, "procedural", "", "", forms)
 
 
 def test_measures_of_a_sprite_model_are_those_of_its_posteriors():
@@ -169,9 +171,9 @@ def test_pruning_forgets_only_collapsed_dimensions():
 
 def test_stored_sprites_become_pictures():
     data = sprites(3)
-    x, factors = white_on_black(data.train)
+    x, factors = data.examples("train")
     assert x.shape == (3, 1, 64, 64) and set(x.unique().tolist()) == {0.0, 1.0}
-    assert factors is data.train[1]
+    assert factors.equal(data.train[1])
 
 
 def test_a_reader_gives_numbers_and_probabilities():
@@ -183,10 +185,11 @@ def test_a_reader_gives_numbers_and_probabilities():
     torch.testing.assert_close(read[:, 1], raw[:, 1].sigmoid())
     truth = torch.stack([raw[:, 0], (raw[:, 1] > 0).float(), raw[:, 2] + 0.5], 1).detach()
     terms = attribute_error(model, (x, truth), 0)
-    torch.testing.assert_close(terms["squared error"], torch.tensor(0.125))
+    torch.testing.assert_close(terms["squared error"], torch.full((50,), 0.125))
     expected = torch.nn.functional.binary_cross_entropy(read[:, 1], truth[:, 1])
-    torch.testing.assert_close(terms["cross-entropy"], expected)
-    data = Dataset("", (), ((x * 255).round().byte(), truth), (), "procedural", "")
+    torch.testing.assert_close(terms["cross-entropy"].mean(), expected)
+    x = (x * 255).round().byte()
+    data = Dataset("", (), (x, truth), (), "procedural", "", "", IMAGES)
     assert of_reader(model, data)["accuracy"].value == 1
 
 

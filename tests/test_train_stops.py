@@ -177,10 +177,10 @@ def test_fewer_epochs_are_their_own_run_and_spoil_no_longer_one(monkeypatch, tmp
         (lambda terms: terms["loss"], "'loss' among them, got Tensor"),
         (lambda terms: {"size": terms["size"]}, r"'loss' among them, got \['size'\]"),
         (
-            lambda terms: terms | {"size": torch.ones(3)},
-            r"'size' must be a scalar .* shape \(3,\)",
+            lambda terms: terms | {"size": torch.ones(3, 2)},
+            r"'size' must be a tensor \(B,\) or \(\), got shape \(3, 2\)",
         ),
-        (lambda terms: terms | {"size": 1.0}, r"'size' must be a scalar tensor, got 1.0"),
+        (lambda terms: terms | {"size": 1.0}, r"'size' must be a tensor \(B,\) or \(\), got 1.0"),
     ],
 )
 def test_a_loss_that_returns_something_else_is_told_so(returned, sentence):

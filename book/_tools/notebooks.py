@@ -136,7 +136,6 @@ def execute(script: Path) -> str:
     """Execute one script on a fresh kernel into its notebook; return what went wrong."""
     import papermill
 
-    os.environ["COMPANION_STATIC"] = "1"
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     os.environ.setdefault("PYDEVD_DISABLE_FILE_VALIDATION", "1")
     with tempfile.TemporaryDirectory() as folder:

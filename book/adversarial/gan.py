@@ -55,13 +55,13 @@ from scipy.special import roots_genlaguerre, roots_hermitenorm
 
 from companion import figures, metrics
 from companion.claims import check
-from companion.data import load, unit
-from companion.experiments import gan, vae
-from companion.experiments.adversarial import drawn
+from companion.data import load
+from companion.experiments import extractor_of, gan, vae
 from companion.figures import Explorable, curves, results_table, show
 from companion.figures.style import PALETTE
 from companion.nets import image_critic, image_generator
 from companion.objectives import discriminator_loss, generator_loss
+from companion.samplers.codes import from_fixed_codes as drawn
 from companion.train import train
 
 # %% [markdown]
@@ -104,13 +104,15 @@ figures.show_source(discriminator_loss, generator_loss)
 
 # %%
 def run(own_seed=seed, **choices):
-    return train(gan, epochs, own_seed, subset, **choices)
+    found = train(gan, epochs, own_seed, subset, **choices)
+    found.model.cpu()
+    return found
 
 
 gan_run = run()
 model = gan_run.model
 data = load("fashion-mnist")
-test, seen = unit(data.test[0]), unit(data.train[0][: subset or None])
+test, seen = data.examples("test")[0], data.examples("train", subset)[0]
 updates = gan_run.epochs * max(1, len(seen) // 128)
 players = {"generator": model.generator, "discriminator": model.critic}
 sizes = [
@@ -334,8 +336,9 @@ Markdown(
 
 # %%
 torch.manual_seed(seed)
-frechet = metrics.Frechet(test)
-real = frechet.embed(unit(data.train[0][: len(test)]))
+judge = extractor_of("fashion-mnist")
+frechet = metrics.Frechet(test, judge.model)
+real = frechet.embed(data.examples("train", len(test))[0])
 m, S = (
     frechet.features.double().mean(0),
     torch.cov(frechet.features.double().T),
@@ -363,7 +366,7 @@ results_table(rows, percent=["coverage, %"])
 seeds = [0, 1, 2] if epochs == 0 else [seed]
 runs = {f"GAN, seed {s}": run(s) for s in seeds}
 watched = 5_000
-others = unit(data.train[0][:watched])
+others = data.examples("train", watched)[0]
 brackets = frechet.brackets(others)
 floor = brackets["other real images (the floor)"]
 vae_distance = train(vae).metrics["frechet"]["value"]  # of 10,000 images
@@ -405,8 +408,9 @@ results_table(rows)
 
 # %%
 Markdown(
-    "Extractor: the classifier that comes with the book, weights "
-    f"`{frechet.weights_hash}`. All rows: {watched:,} images against "
+    "Extractor: the classifier that comes with the book, right on "
+    f"{judge.metrics['accuracy']['value']:.1%} of the test images. "
+    f"All rows: {watched:,} images against "
     f"{len(test):,}; errors are bootstraps over images."
 )
 
@@ -916,7 +920,7 @@ ink_runs = {
     "homework": run(data="persian"),
     "with R1": run(data="persian", r1=10.0),
 }
-digits, labels = unit(persian.test[0][:10_000]), persian.test[1][:10_000]
+digits, labels = persian.examples("test", 10_000)
 drawings = {name: drawn(one.model, watched) for name, one in ink_runs.items()}
 print(*ink_runs.values(), sep="\n")
 
@@ -948,9 +952,10 @@ show(
 )
 
 # %%
-reader = metrics.Frechet(digits, "persian")
+ink_judge = extractor_of("persian")
+reader = metrics.Frechet(digits, ink_judge.model)
 gaps = {name: reader.distance(inks) for name, inks in drawings.items()}
-gaps |= reader.brackets(unit(persian.train[0][:watched]))
+gaps |= reader.brackets(persian.examples("train", watched)[0])
 low = gaps["other real images (the floor)"].value
 rows = []
 for name, gap in gaps.items():
@@ -981,7 +986,8 @@ show(
 bias = slope(torch.cov(reader.features.double().T))
 bias *= 1 / watched + 1 / len(digits)
 Markdown(
-    f"Extractor: `{reader.weights_hash}`, trained on these digits; its "
+    "The extractor was trained on these digits, and is right on "
+    f"{ink_judge.metrics['accuracy']['value']:.1%} of the test images; its "
     "distances cannot be compared with those on clothes. Predicted bias of "
     f"the floor: {bias:.2f}; measured floor: {low:.2f}."
 )

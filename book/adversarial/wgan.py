@@ -59,8 +59,8 @@ from torch import nn
 
 from companion import figures, metrics
 from companion.claims import check
-from companion.data import load, unit
-from companion.experiments import gan, wgan
+from companion.data import load
+from companion.experiments import extractor_of, gan, wgan
 from companion.figures import Explorable, results_table, show, show_source
 from companion.figures.style import DASHES, PALETTE
 from companion.nets import image_critic
@@ -673,7 +673,7 @@ for k in range(20):
     wrong["over the batch"].append((g.norm(dim=0) - 1).square().mean())
     wrong["one for all"].append((g.norm() - 1).square())
     torch.manual_seed(k)
-    found = gradient_penalty(lambda x, f=judge: f(x)[:, 0], real, fake)
+    found = gradient_penalty(lambda x, f=judge: f(x)[:, 0], real, fake).mean()
     wrong.setdefault("found", []).append(found)
 
 # %%
@@ -691,7 +691,8 @@ w = w / w.flatten(1).norm(dim=1).view(-1, 1, 1, 1)
 w = w * torch.linspace(0.5, 30, 20).view(-1, 1, 1, 1)
 x = torch.rand(2, 3, 1, 28, 28)
 linear = [
-    gradient_penalty(lambda x, v=v: (v * x).sum((1, 2, 3)), *x) for v in w
+    gradient_penalty(lambda x, v=v: (v * x).sum((1, 2, 3)), *x).mean()
+    for v in w
 ]
 length = w.flatten(1).norm(dim=1)
 check("prop-wgan-penalty").equal(
@@ -741,7 +742,7 @@ def fitted(draw, c=0.0, hidden=3, steps=1200, rate=5e-3):
     for _ in range(steps):
         x, y = draw(128), draw(128) + torch.randn(128, 2)
         real, fake = f(torch.cat([x, y])).chunk(2)
-        penalty = 0 if c else 10 * gradient_penalty(f, x, y)
+        penalty = 0 if c else 10 * gradient_penalty(f, x, y).mean()
         mover.zero_grad()
         (fake.mean() - real.mean() + penalty).backward()
         mover.step()
@@ -908,7 +909,9 @@ seeds = [0, 1, 2] if epochs == 0 else [seed]
 
 def run(kind, own_seed=seed, **more):
     experiment, choices = KINDS[kind]
-    return train(experiment, epochs, own_seed, subset, **choices, **more)
+    found = train(experiment, epochs, own_seed, subset, **choices, **more)
+    found.model.cpu()
+    return found
 
 
 runs = {kind: [run(kind, s) for s in seeds] for kind in KINDS}
@@ -974,9 +977,9 @@ data = {name: load(name) for name in ("fashion-mnist", "persian")}
 
 
 floors = {
-    name: metrics.Frechet(unit(one.test[0][:10_000]), name).distance(
-        unit(one.train[0][:watched])
-    )
+    name: metrics.Frechet(
+        one.examples("test", 10_000)[0], extractor_of(name).model
+    ).distance(one.examples("train", watched)[0])
     for name, one in data.items()
 }
 floor = floors["fashion-mnist"].value
@@ -1229,7 +1232,7 @@ def norms(critic, sides=(28, 14, 7, 4), steps=50):
 
 # %% tags=["hide-input"]
 torch.manual_seed(seed)
-real = unit(data["fashion-mnist"].test[0][:1000])
+real, _ = data["fashion-mnist"].examples("test", 1000)
 rows, estimates = [], {}
 for kind in ("gradient penalty", "clipping"):
     model = drawn[kind].model
@@ -1450,7 +1453,8 @@ for name, (low, high) in zip(
 
 # %%
 torch.manual_seed(seed)
-against = {"training images": unit(data["fashion-mnist"].train[0][:1000])}
+seen, _ = data["fashion-mnist"].examples("train", 1000)
+against = {"training images": seen}
 with torch.no_grad():
     for kind in estimates:
         against[kind] = drawn[kind].model.sample(1000)

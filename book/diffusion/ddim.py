@@ -60,17 +60,16 @@ from torch.distributions import Normal, kl_divergence
 # %% tags=["hide-input"]
 from companion import figures
 from companion.claims import check
-from companion.data import load, unit
-from companion.experiments import ddpm
-from companion.experiments.diffusion import drawn
+from companion.data import load
+from companion.devices import fast_precision
+from companion.experiments import ddpm, extractor_of
 from companion.figures import Explorable, curves, results_table, show
 from companion.figures import show_source as source
 from companion.figures.style import DASHES, PALETTE
 from companion.metrics import Frechet, mean_of
 from companion.models.diffusion import cosine_schedule, linear_schedule
-from companion.paths import Prediction, translate
 from companion.objectives.diffusion import weight_of_noise
-from companion.devices import fast_precision
+from companion.paths import Prediction, translate
 
 # %% tags=["hide-input"]
 from companion.samplers import (
@@ -80,6 +79,7 @@ from companion.samplers import (
     sample,
     times,
 )
+from companion.samplers.diffusion import from_fixed_noise as drawn
 from companion.samplers.diffusion import path
 from companion.train import train
 from companion.worlds.mixture import NoisedMixture
@@ -1027,7 +1027,7 @@ check("thm-ddim-errors").order(
 # %%
 torch.set_default_dtype(torch.float32)
 run = train(ddpm, epochs, seed, subset)
-model, data = run.model, load("mnist")
+model, data = run.model.cpu(), load("mnist")
 print(run)
 
 # %% [markdown]
@@ -1078,9 +1078,11 @@ Markdown(
 # The floor is that of as many training images, 100 of each class: mean and deviation of 20 draws. (The *first* thousand are no fair sample: they stand much farther from the test images.)
 
 # %%
-frechet = Frechet(unit(data.test[0][:10_000]), "mnist")
+frechet = Frechet(
+    data.examples("test", 10_000)[0], extractor_of("mnist").model
+)
 some = torch.randperm(len(data.train[1]), generator=again())[:10_000]
-floor = frechet.floor(unit(data.train[0][some]), data.train[1][some], 1000)
+floor = frechet.floor(*data.take("train", some), 1000)
 
 
 def judged(eta, S):
@@ -1314,8 +1316,8 @@ for name, noise in {
     rows.append(row | {"variance within a class": mean_of(spread(x))})
 
 # %%
-real = unit(data.test[0][:2000])
-within = [real[data.test[1][:2000] == k].var(0).mean() for k in range(10)]
+real, of = data.examples("test", 2000)
+within = [real[of == k].var(0).mean() for k in range(10)]
 rows.append(
     {
         "noise": "(real digits)",
@@ -1347,7 +1349,7 @@ Markdown(
 
 # %%
 trips_of = (5, 10, 20, 50, 100)
-x, y = unit(data.test[0][:6]), data.test[1][:6]
+x, y = data.examples("test", 6)
 codes = {S: encode(x, y, S) for S in trips_of}
 restored = {S: decode(codes[S], y, S) for S in trips_of}
 error = {S: (restored[S] - x).square().mean((1, 2, 3)) for S in trips_of}
@@ -1401,7 +1403,7 @@ Markdown(
 each = 4 if epochs == 0 else 1
 first = [(data.test[1] == k).nonzero()[:each, 0] for k in range(10)]
 chosen = torch.stack(first, 1).flatten()
-x, y = unit(data.test[0][chosen]), data.test[1][chosen]
+x, y = data.take("test", chosen)
 n, labels = len(x), torch.arange(10)
 code = encode(x, y)
 edited = decode(code.repeat_interleave(10, 0), labels.repeat(n))

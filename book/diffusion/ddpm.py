@@ -60,18 +60,23 @@ from torch.distributions import Normal, kl_divergence
 # %% tags=["hide-input"]
 from companion import figures, metrics
 from companion.claims import check
-from companion.data import load, unit
-from companion.experiments.diffusion import ddpm, drawn
+from companion.data import load, unit, unsigned
+from companion.devices import fast_precision
+from companion.experiments import ddpm, extractor_of
 from companion.figures import Explorable, curves, results_table, show
 from companion.figures import show_source as source
 from companion.figures.style import PALETTE
 from companion.metrics.diffusion import decoded_log_prob
-from companion.models.diffusion import SCHEDULES, cosine_schedule, linear_schedule
-from companion.paths import Prediction, translate
+from companion.models.diffusion import (
+    SCHEDULES,
+    cosine_schedule,
+    linear_schedule,
+)
 from companion.objectives.diffusion import denoising_loss, weight_of_noise
-from companion.devices import fast_precision
+from companion.paths import Prediction, translate
 from companion.runs import RunError
 from companion.samplers import ancestral_variance, implicit_step, sample
+from companion.samplers.diffusion import from_fixed_noise as drawn
 from companion.samplers.diffusion import path
 from companion.train import train
 from companion.worlds.mixture import NoisedMixture
@@ -145,12 +150,12 @@ check("thm-ddpm-marginal").equal(
 source(linear_schedule, cosine_schedule)
 
 # %% tags=["hide-input"]
-data = load("mnist")
+data = load("mnist").seen_as("signed")
 print(f"{data.name}, {data.source} data")
-real = unit(data.test[0][: subset or 10_000])
-x = 2 * real - 1
+x, _ = data.examples("test", subset or 10_000)
+real = unsigned(x)
 shown = [(data.test[1] == k).nonzero()[0, 0].item() for k in range(8)]
-shown = 2 * unit(data.test[0][shown]) - 1
+shown, _ = data.take("test", torch.tensor(shown))
 stops, rng = range(0, 1001, 100), torch.manual_seed(seed)
 grain = torch.randn(8, 1, 28, 28, generator=rng)
 kept = {name: make() for name, make in SCHEDULES.items()}
@@ -841,7 +846,7 @@ Markdown(
 
 # %%
 run = train(ddpm, epochs, seed, subset)
-model = run.model
+model = run.model.cpu()
 print(run)
 
 # %% [markdown]
@@ -1177,7 +1182,7 @@ source(denoising_loss)
 # %% tags=["hide-input"]
 at = [row["epoch"] for row in run.history if "test/noise" in row]
 noise_error = [r["test/noise"] for r in run.history if "test/noise" in r]
-speed = [row["images/s"] for row in run.history]
+speed = [row["examples/s"] for row in run.history]
 watched = run.snapshots
 rows = {
     f"epoch {k}": unit(images[:10])
@@ -1265,10 +1270,11 @@ Explorable(
 # %% tags=["hide-input"]
 budgets = (50, 10)
 counted = run.metrics["frechet, 50 steps, fresh noise"]["n"]
-frechet = metrics.Frechet(real, "mnist")
+judge = extractor_of("mnist")
+frechet = metrics.Frechet(real, judge.model)
 rng = torch.Generator().manual_seed(seed)
 pool = torch.randperm(len(data.train[1]), generator=rng)[:10_000]
-others, of = unit(data.train[0][pool]), data.train[1][pool]
+others, of = data.seen_as("unit").take("train", pool)
 floor = frechet.floor(others, of, counted // 10 * 10)
 _, *marks = frechet.brackets(others[:1000]).values()
 names = "real images (the floor)", "blurred", "noise"
@@ -1297,8 +1303,9 @@ for steps, aim in ((50, 1.5), (10, 3)):
     error[steps] = reached[steps] * math.hypot(*parts)
     words[steps] = "reached" if reached[steps] <= aim else "missed"
 Markdown(
-    f"{counted:,} images against {len(real):,}; extractor "
-    f"`{frechet.weights_hash}`; errors are those of another drawing. We aimed "
+    f"{counted:,} images against {len(real):,}; the extractor names "
+    f"{judge.metrics['accuracy']['value']:.1%} of the test digits rightly; "
+    "errors are those of another drawing. We aimed "
     "at 1.5 times the floor in 50 steps "
     f"({words[50]}: {reached[50]:.2f} ± {error[50]:.2f}) and at 3 times in 10 "
     f"({words[10]}: {reached[10]:.2f} ± {error[10]:.2f}), with fresh noise."
@@ -1342,7 +1349,7 @@ Markdown(
 
 # %% tags=["hide-input"]
 drawn_now = drawn(model, 80, 20, eta=1.0)
-train_set = unit(data.train[0][: subset or 60_000]).flatten(1)
+train_set = data.seen_as("unit").examples("train", subset)[0].flatten(1)
 size = train_set.square().sum(1)
 
 
@@ -1864,9 +1871,11 @@ show(
 )
 
 # %% tags=["hide-input"]
-judge = metrics.Frechet(unit(rack.test[0]), "fashion-mnist")
-others, of = unit(rack.train[0][pool]), rack.train[1][pool]
-bottom, rows = judge.floor(others, of, 5000), []
+stylist = metrics.Frechet(
+    rack.examples("test")[0], extractor_of("fashion-mnist").model
+)
+others, of = rack.take("train", pool)
+bottom, rows = stylist.floor(others, of, 5000), []
 for steps, how in product(budgets, (", fresh noise", "")):
     key = f"{steps} steps{how}"
     far, read = clothes.metrics[f"frechet, {key}"], f"recognised, {key}"

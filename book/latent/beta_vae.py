@@ -63,10 +63,11 @@ from torch.distributions import MultivariateNormal, kl_divergence
 from companion import figures, maths, metrics
 from companion.claims import check
 from companion.data import dsprites
-from companion.experiments import beta_tcvae, beta_vae, sprites
+from companion.experiments import beta_tcvae, beta_vae
 from companion.figures import Explorable, results_table, show, show_source
 from companion.figures import disentanglement as plots
 from companion.graphs import Table, mutual_information
+from companion.measures import sprites
 from companion.metrics import aggregate as whole
 from companion.nets import sprite_decoder, sprite_encoder
 from companion.objectives import images as losses
@@ -1054,9 +1055,11 @@ last = list(families)[-1]
 
 def run(experiment, own_seed, **choices):
     images = subset if epochs else 0  # how many must be drawn at all
-    return train(
+    found = train(
         experiment, epochs, own_seed, subset, images=images, **choices
     )
+    found.model.cpu()
+    return found
 
 
 runs = {

@@ -176,7 +176,9 @@ def run(experiment, **choices):
     own = choices.pop("seed", seed)
     short = epochs > 0 and subset > 0  # then draw no more faces than needed
     n = max(5, -(-5 * subset // 4)) if short else 20_000
-    return train(experiment, epochs, own, subset, n=n, **choices)
+    found = train(experiment, epochs, own, subset, n=n, **choices)
+    found.model.cpu()
+    return found
 
 
 LATENT = 64  # numbers in a code, as in the homework's network

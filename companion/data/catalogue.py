@@ -16,6 +16,7 @@ from companion.data.originals import ARCHIVES, Found, cache, find, parse
 from companion.words import nearest
 
 SPLITS = ("official", "80/20")
+STAND_IN = (60_000, 10_000)  # images that are drawn to train and to test on
 DRAWN = {  # with a split of their own
     "dsprites": dsprites.load,
     "faces": faces.load_faces,
@@ -59,7 +60,7 @@ def load(name: str, split: str = "official") -> Dataset:
         tensors, source = original(found), "original"
     else:
         warn_once(name, f"{name} is drawn by this package, not the original: {why_not}")
-        tensors, source = drawn(name), "stand-in"
+        tensors, source = drawn(name, *STAND_IN), "stand-in"
     tensors = tensors if split == "official" else shuffled(*tensors)
     names, sha256 = ARCHIVES[name].class_names, fingerprint(*tensors)
     return Dataset(name, tensors[:2], tensors[2:], names, source, sha256, split, IMAGES)
@@ -92,9 +93,9 @@ def original(found: Found) -> tuple[Tensor, ...]:
 
 
 @lru_cache(maxsize=2)
-def drawn(name: str) -> tuple[Tensor, ...]:
+def drawn(name: str, train: int, test: int) -> tuple[Tensor, ...]:
     """Draw training images and labels, test images and labels: some seconds, once per process."""
-    return *draw(name, 60_000, seed=0), *draw(name, 10_000, seed=1)
+    return *draw(name, train, seed=0), *draw(name, test, seed=1)
 
 
 def shuffled(a: Tensor, b: Tensor, c: Tensor, d: Tensor) -> tuple[Tensor, ...]:

@@ -20,6 +20,7 @@ CLASS_NAMES = tuple(chr(0x6F0 + digit) for digit in range(10))  # ۰ to ۹: labe
 SIZES = (28, 32)  # pixels a side
 MARGIN = 2  # pixels on each side that stay empty
 CHUNK = 1000  # scans framed at once
+STAND_IN = (60_000, 20_000)  # digits that are drawn to train and to test on
 
 
 def overlap(extent: np.ndarray, longer: np.ndarray, room: int, size: int) -> np.ndarray:
@@ -76,12 +77,12 @@ def original(folder: Path, size: int) -> tuple[Tensor, ...]:
 
 
 @lru_cache(maxsize=len(SIZES))
-def drawn(size: int) -> tuple[Tensor, ...]:
+def drawn(size: int, train: int, test: int) -> tuple[Tensor, ...]:
     """Draw training images and labels, test images and labels; warn, once per process and size."""
     why = BY_HAND["persian"] + "".join(f"; only {path} is here" for path in lone_files())
     warnings.warn(f"persian is drawn by this package, not the original: {why}", stacklevel=3)
     draw = drawing.draw
-    return *draw(60_000, seed=0, size=size), *draw(20_000, seed=1, size=size)
+    return *draw(train, seed=0, size=size), *draw(test, seed=1, size=size)
 
 
 def lone_files() -> list[Path]:
@@ -103,7 +104,7 @@ def load_persian(size: int = 28) -> Dataset:
     if size not in SIZES:
         raise ValueError(f"Persian digits are 28 or 32 pixels wide, got size={size}")
     folder = find()
-    parts = drawn(size) if folder is None else original(folder, size)
+    parts = drawn(size, *STAND_IN) if folder is None else original(folder, size)
     source = "stand-in" if folder is None else "original"
     sha256 = fingerprint(*parts)
     return Dataset("persian", parts[:2], parts[2:], CLASS_NAMES, source, sha256, forms=IMAGES)

@@ -22,12 +22,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from companion.data import Dataset
+from companion.data.forms import IMAGES as FORMS
 from companion.experiments import gan, wgan
 from companion.metrics import gaussian_distance
 from companion.nets import image_critic, image_generator
-from companion.recipes import Table
 from companion.runs import Run
-from companion.train import Meter, one_epoch
+from companion.train.loop import one_epoch
+from companion.train.meter import Meter
+from companion.train.state import State
 
 TITLE = "## Adversarial models"
 BATCH = 64
@@ -49,9 +51,9 @@ def trainer(critic_updates: int, fast: bool) -> Side:
         recipe.model.to(memory_format=torch.contiguous_format)
         recipe = replace(recipe, precision="no")
     images = pictures()
-    table, run = Table(recipe), Run("bench", Path(), {"epochs": 0})
-    data = Dataset("bench", (images,), (images,), (), "exact", "")
-    return lambda: void(one_epoch(table, data.train, 0, 0, Meter(run, 1, IMAGES, show=True)))
+    state, run = State(recipe), Run("bench", Path(), {"epochs": 0})
+    data = Dataset("bench", (images,), (images,), (), "exact", "", forms=FORMS)
+    return lambda: void(one_epoch(state, data, 0, 0, Meter(run, 1, IMAGES, show=True)))
 
 
 def players(rate: float, beta1: float, beta2: float) -> tuple[nn.Module, nn.Module, list]:

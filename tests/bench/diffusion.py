@@ -19,11 +19,11 @@ import torch
 from page import put
 from torch import Tensor, nn
 
-from companion.data import load, unit
-from companion.experiments import ddpm
-from companion.experiments.diffusion import drawn
+from companion.data import load, signed, unit
+from companion.experiments import ddpm, extractor_of
 from companion.metrics import Frechet
-from companion.recipes import Table
+from companion.samplers.diffusion import from_fixed_noise as drawn
+from companion.train.state import State
 
 TITLE = "## Diffusion"
 BATCH, STEPS, SIDE = 128, 50, 28
@@ -57,15 +57,15 @@ def count(net: nn.Module) -> int:
 def book(precision: str = "auto") -> Entrant:
     """The book's recipe in its trainer, without labels and without an average."""
     recipe = replace(ddpm(labels=False, ema=0.0), precision=precision)
-    table, stream = Table(recipe), shuffled()
+    state, stream = State(recipe), shuffled()
     steps = count_up()
 
     def update() -> None:
-        table.update("denoiser", (next(stream),), next(steps), 1.0)
+        state.update("denoiser", (signed(next(stream)),), next(steps), 1.0)
 
     def draw(n: int) -> Tensor:
-        found = drawn(table.model.eval(), n, STEPS)
-        table.model.train()
+        found = drawn(state.model.eval(), n, STEPS)
+        state.model.train()
         return found
 
     name = "ours" if precision == "auto" else "ours, float32"
@@ -181,7 +181,7 @@ def main() -> None:
         a, b, ratio = duel(lambda: ours.draw(16), lambda rival=rival: rival.draw(16))
         row = f"| 16 images in {STEPS} steps | {rival.name} | {a:.2f} s | {b:.2f} s"
         lines.append(f"{row} | {ratio:.2f} | ≥ 3 |")
-    frechet = Frechet(unit(DATA.test[0]), "mnist")
+    frechet = Frechet(unit(DATA.test[0]), extractor_of("mnist").model)
     judged = [quality(make, frechet) for make in (book, lucidrains, huggingface)]
     text = page(lines, judged, memory)
     put(text, TITLE)

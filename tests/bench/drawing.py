@@ -17,13 +17,14 @@ from torch import Tensor, nn
 from companion.data import Dataset, dsprites
 from companion.data.drawing.faces import draw as draw_faces
 from companion.experiments import beta_vae
-from companion.experiments.sprites import white_on_black
 from companion.models.vae import VAE
 from companion.nets import sprite_decoder, sprite_encoder
 from companion.objectives import negative_elbo
-from companion.recipes import Player, Recipe, Table
+from companion.recipes import Player, Recipe
 from companion.runs import Run
-from companion.train import Meter, one_epoch
+from companion.train.loop import one_epoch
+from companion.train.meter import Meter
+from companion.train.state import State
 
 TITLE = "## Drawn data"
 
@@ -36,14 +37,14 @@ def sprites() -> Tensor:
 def trainer(fast: bool) -> Callable[[], None]:
     """One epoch of the book's trainer, as the chapter trains, or with the rival's arithmetic."""
     bits = sprites()
-    data = Dataset("bench", (bits,), (bits,), (), "exact", "")
+    data = Dataset("bench", (bits,), (bits,), (), "exact", "", forms=dsprites.FORMS)
     recipe = beta_vae()
     if not fast:
         model = network()
         players = {"vae": Player(model, negative_elbo)}
-        recipe = Recipe(model, players, recipe.data, BATCH, white_on_black, precision="no")
-    table, run = Table(recipe), Run("bench", Path(), {"epochs": 0})
-    return lambda: void(one_epoch(table, data.train, 0, 0, Meter(run, 1, IMAGES, show=True)))
+        recipe = Recipe(model, players, recipe.data, BATCH, precision="no")
+    state, run = State(recipe), Run("bench", Path(), {"epochs": 0})
+    return lambda: void(one_epoch(state, data, 0, 0, Meter(run, 1, IMAGES, show=True)))
 
 
 def network() -> VAE:

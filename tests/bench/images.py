@@ -12,12 +12,15 @@ import torch
 from torch import Tensor, nn
 
 from companion.data import Dataset
+from companion.data.forms import IMAGES as FORMS
 from companion.models.vae import VAE
 from companion.nets import image_decoder, image_encoder
 from companion.objectives import negative_elbo
-from companion.recipes import Player, Recipe, Table
+from companion.recipes import Player, Recipe
 from companion.runs import Run
-from companion.train import Meter, one_epoch
+from companion.train.loop import one_epoch
+from companion.train.meter import Meter
+from companion.train.state import State
 
 BATCH = 128
 IMAGES = 10 * BATCH
@@ -51,13 +54,13 @@ def pictures(size: int) -> Tensor:
 def trainer(size: int, fast: bool = False) -> Callable[[], None]:
     """One epoch of the book's trainer."""
     images = pictures(size)
-    data = Dataset("bench", (images,), (images,), (), "exact", "")
+    data = Dataset("bench", (images,), (images,), (), "exact", "", forms=FORMS)
     precision = "auto" if fast else "no"
     model = network(size, fast)
     recipe = Recipe(model, {"vae": Player(model, negative_elbo)}, lambda: data, BATCH)
-    table = Table(replace(recipe, precision=precision))
+    state = State(replace(recipe, precision=precision))
     run = Run("bench", Path(), {"epochs": 0})
-    return lambda: void(one_epoch(table, data.train, 0, 0, Meter(run, 1, IMAGES, show=True)))
+    return lambda: void(one_epoch(state, data, 0, 0, Meter(run, 1, IMAGES, show=True)))
 
 
 def void(_: object) -> None:
@@ -66,7 +69,7 @@ def void(_: object) -> None:
 
 def step(model: nn.Module, optimizer: torch.optim.Optimizer, x: Tensor) -> None:
     """One update as anybody would write it by hand."""
-    loss = negative_elbo(model, (x,), 0)["loss"]  # type: ignore[arg-type]
+    loss = negative_elbo(model, (x,), 0)["loss"].mean()  # type: ignore[arg-type]
     loss.backward()
     optimizer.step()
     optimizer.zero_grad()

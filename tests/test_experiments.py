@@ -1,0 +1,237 @@
+"""Experiments are wired as they say: no choice is inert, the settings are the published ones."""
+
+import inspect
+import json
+import math
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+
+import pytest
+import torch
+from golden import trace
+from tiny_data import put_in_place
+
+from companion.data.augment import flip_and_shift, shift, shifted
+from companion.data.forms import stored
+from companion.experiments import EXPERIMENTS
+from companion.recipes import Recipe
+from companion.train.loop import steps_of
+from companion.train.state import State
+
+SMALL = {"channels": (8, 16)}  # a U-Net for tests
+BASE = {"ddpm": SMALL}  # choices beside which one is changed
+CHANGED = {
+    "autoencoder": dict(
+        latent=8, likelihood="gaussian", data="mnist", split="80/20", horizon=13
+    ),
+    "vae": dict(
+        latent=8, beta=3.0, likelihood="gaussian", head=10.0, data="mnist", split="80/20",
+        horizon=13,
+    ),
+    "classifier": dict(data="mnist", split="80/20", horizon=13),
+    "extractor": dict(data="mnist", horizon=13),
+    "beta_vae": dict(beta=3.0, latent=4, images=7, horizon=13),
+    "beta_tcvae": dict(beta=3.0, latent=4, images=7, horizon=13),
+    "two_layer_face_vae": dict(beta=3.0, latent=8, faces="olivetti", n=10),
+    "face_vae": dict(beta=3.0, latent=8, faces="olivetti", n=10, horizon=13),
+    "face_reader": dict(n=10, horizon=13),
+    "gan": dict(
+        loss="minimax", data="mnist", smoothing=0.1, r1=5.0, normalise=False, rate=1e-4,
+        critic_rate=1e-4, generator_updates=2, ema=0.5,
+    ),
+    "wgan": dict(
+        constraint="clipping", data="mnist", critic_updates=3, c=0.02, penalty=3.0, rate=3e-4,
+        ema=0.5,
+    ),
+    "ddpm": dict(
+        data="fashion-mnist", predicts="noise", weighting="simple", schedule="linear", steps=100,
+        channels=(16, 16), labels=False, horizon=13, ema=0.05, thorough=False,
+    ),
+}  # fmt: skip
+BESIDE = {("wgan", "c"): {"constraint": "clipping"}}  # where a choice matters only beside another
+ALL = [(name, choice) for name, changes in CHANGED.items() for choice in changes]
+
+
+@pytest.fixture(autouse=True)
+def small(monkeypatch) -> None:
+    put_in_place(monkeypatch)
+
+
+def test_every_choice_of_every_experiment_is_tried():
+    """A new experiment, or a new choice, must say here what changes it."""
+    offered = {name: set(inspect.signature(e).parameters) for name, e in EXPERIMENTS.items()}
+    assert {name: set(changes) for name, changes in CHANGED.items()} == offered
+
+
+@cache
+def plain(name: str, beside: str) -> dict:
+    """What an experiment does with its defaults, and with the choices that must stand beside."""
+    with pytest.MonkeyPatch.context() as patch:
+        put_in_place(patch)
+        return trace(EXPERIMENTS[name], 2, **json.loads(beside))
+
+
+@pytest.mark.parametrize(("name", "choice"), ALL, ids=[f"{n}-{c}" for n, c in ALL])
+def test_no_choice_is_inert(name, choice):
+    """It changes the terms or the weights of two steps, or else what is measured."""
+    beside = {**BASE.get(name, {}), **BESIDE.get((name, choice), {})}
+    before = plain(name, json.dumps(beside))
+    after = trace(EXPERIMENTS[name], 2, **{**beside, choice: CHANGED[name][choice]})
+    assert before == trace(EXPERIMENTS[name], 2, **beside)  # the same choices, the same steps
+    assert before != after
+
+
+def test_golden_numbers_come_back():
+    """After five steps; `python tests/golden.py` writes them anew, for a change that is meant."""
+    golden = json.loads((Path(__file__).parent / "golden.json").read_text())
+    assert golden.keys() == EXPERIMENTS.keys()
+    for name, expected in golden.items():
+        found = trace(EXPERIMENTS[name], 5, **BASE.get(name, {}))["golden"]
+        assert found == pytest.approx(expected, rel=5e-3), name
+
+
+ADAM, RMS = torch.optim.Adam, torch.optim.RMSprop
+SETTINGS = {  # player: optimizer, rate, betas, updates in a step
+    ("vae", ()): {"vae": (ADAM, 2e-3, (0.9, 0.999), 1)},
+    ("autoencoder", ()): {"ae": (ADAM, 2e-3, (0.9, 0.999), 1)},
+    ("classifier", ()): {"classifier": (ADAM, 2e-3, (0.9, 0.999), 1)},
+    ("extractor", ()): {"extractor": (ADAM, 2e-3, (0.9, 0.999), 1)},
+    ("beta_vae", ()): {"vae": (ADAM, 1.5e-3, (0.9, 0.999), 1)},
+    ("beta_tcvae", ()): {"vae": (ADAM, 1.5e-3, (0.9, 0.999), 1)},
+    ("two_layer_face_vae", ()): {"vae": (ADAM, 5e-4, (0.9, 0.999), 1)},  # the homework's
+    ("face_vae", ()): {"vae": (ADAM, 2e-3, (0.9, 0.999), 1)},
+    ("face_reader", ()): {"reader": (ADAM, 2e-3, (0.9, 0.999), 1)},
+    ("gan", ()): {  # the homework's
+        "critic": (ADAM, 2e-4, (0.5, 0.999), 1),
+        "generator": (ADAM, 2e-4, (0.5, 0.999), 1),
+    },
+    ("wgan", ()): {  # Gulrajani et al. 2017, algorithm 1
+        "critic": (ADAM, 1e-4, (0.0, 0.9), 5),
+        "generator": (ADAM, 1e-4, (0.0, 0.9), 1),
+    },
+    ("wgan", (("constraint", "clipping"),)): {  # Arjovsky et al. 2017, algorithm 1
+        "critic": (RMS, 5e-5, None, 5),
+        "generator": (RMS, 5e-5, None, 1),
+    },
+    ("wgan", (("constraint", "spectral-norm"),)): {  # Miyato et al. 2018, table 1
+        "critic": (ADAM, 2e-4, (0.0, 0.9), 5),
+        "generator": (ADAM, 2e-4, (0.0, 0.9), 1),
+    },
+    ("ddpm", (("channels", (8, 16)),)): {"denoiser": (ADAM, 1e-3, (0.9, 0.99), 1)},
+}
+BATCHES = {"gan": 64, "wgan": 64, "face_vae": 32}
+AVERAGED = {"ddpm": (0.999, 1.0)}  # decay, largest gradient
+
+
+@pytest.mark.parametrize(("asked", "expected"), SETTINGS.items(), ids=lambda key: str(key)[:30])
+def test_players_hold_the_published_settings(asked, expected):
+    name, choices = asked
+    recipe = EXPERIMENTS[name](**dict(choices))
+    found = {}
+    for who, player in recipe.players.items():
+        optimizer = player.optimizer(player.moves.parameters())
+        [group] = optimizer.param_groups
+        found[who] = (type(optimizer), group["lr"], group.get("betas"), player.updates)
+        assert issubclass(found[who][0], expected[who][0])
+    same = {who: (expected[who][0], *rest) for who, (_, *rest) in found.items()}
+    assert same == expected
+    assert recipe.batch_size == BATCHES.get(name, 128)
+    assert (recipe.ema, recipe.clip) == AVERAGED.get(name, (0.0, math.inf))
+    assert {key[0] for key in SETTINGS} == EXPERIMENTS.keys()
+
+
+@pytest.mark.parametrize(
+    ("name", "choices", "steps"),
+    [
+        ("vae", {}, 60_000 // 128), ("gan", {}, 60_000 // 128),
+        ("gan", {"generator_updates": 8}, 60_000 // 576), ("wgan", {}, 60_000 // 384),
+    ],
+)  # fmt: skip
+def test_an_epoch_shows_each_image_about_once_to_all_players_together(name, choices, steps):
+    assert steps_of(EXPERIMENTS[name](**choices), 60_000) == steps
+
+
+def lines(n: int) -> torch.Tensor:
+    """Images with a half-bright column on the left and a bright row from its top to the right."""
+    x = torch.zeros(n, 1, 28, 28)
+    x[:, :, 4, 5:20], x[:, :, 4:24, 4] = 1.0, 0.5
+    return x
+
+
+def test_clothes_are_mirrored_and_shifted_and_digits_are_only_shifted():
+    """Nothing is ever turned upside down: the bright row stays above the half-bright column."""
+    torch.manual_seed(0)
+    clothes, digits = flip_and_shift((lines(4000), 1))[0], shift((lines(4000), 1))[0]
+    for moved in (clothes, digits):
+        bright, half = (moved == 1).nonzero(), (moved == 0.5).nonzero()
+        tops = bright[:, 2].view(4000, 15)
+        assert (tops == tops[:, :1]).all()  # the row is still a row
+        below = half[:, 2].view(4000, 20)
+        assert (below.min(1).values == tops[:, 0]).all()
+        down = tops[:, 0] - 4
+        across = bright[:, 3].view(4000, 15).min(1).values
+        shares = torch.stack([(down == k).double().mean() for k in range(-2, 3)])
+        assert (shares - 0.2).abs().max() < 4 * 0.4 / 4000**0.5  # standard error sqrt(.16 / n)
+        assert len(across.unique()) == (8 if moved is clothes else 5)
+    left = (clothes == 0.5).nonzero()[:, 3].view(4000, 20)[:, 0] < 14
+    assert abs(left.double().mean() - 0.5) < 4 * 0.5 / 4000**0.5
+    assert (shifted(lines(3)).sum((1, 2, 3)) == lines(3).sum((1, 2, 3))).all()  # nothing falls off
+
+
+def test_what_is_trained_on_moved_images_and_what_is_not():
+    moved = {"classifier": flip_and_shift, "extractor": flip_and_shift}
+    for name, experiment in EXPERIMENTS.items():
+        assert experiment().augment is moved.get(name, stored)
+    assert EXPERIMENTS["extractor"](data="mnist").augment is shift
+    assert EXPERIMENTS["extractor"](data="persian").augment is shift
+    assert EXPERIMENTS["vae"](head=1.0).augment is flip_and_shift
+
+
+def stepped(recipe: Recipe, name: str) -> tuple[State, torch.Tensor]:
+    """Let one player move once on the first 16 examples; its random numbers begin at seed 5."""
+    state = State(replace(recipe, precision="no", clip=math.inf))
+    batch = recipe.data().seen_as(recipe.form).take("train", slice(16))
+    torch.manual_seed(5)
+    state.update(name, batch, 0, 0.5)
+    return state, batch[0]
+
+
+@pytest.mark.parametrize(
+    ("name", "choices", "sign"),
+    [("gan", {}, -1), ("gan", {"loss": "minimax"}, -1), ("wgan", {}, -1)],
+)
+def test_a_generator_is_moved_towards_what_the_critic_takes_for_real(name, choices, sign):
+    """By hand: plain descent on minus log D, or on minus the critic, of the same draws."""
+    torch.manual_seed(0)
+    recipe = EXPERIMENTS[name](**choices)
+    slow = replace(recipe.players["generator"], optimizer=lambda p: torch.optim.SGD(p, 0.1))
+    recipe = replace(recipe, players={**recipe.players, "generator": slow})
+    critic = recipe.model.critic
+    torch.manual_seed(5)
+    before = critic(recipe.model.sample(16)).mean()
+    weights = [*recipe.model.generator.parameters()]
+    gradient = torch.autograd.grad(before, weights)  # upwards: more real
+    old = [w.detach().clone() for w in weights]
+    state, _ = stepped(recipe, "generator")
+    new = [*state.model.generator.parameters()]
+    along = sum(((a - b) * g).sum() for a, b, g in zip(new, old, gradient, strict=True))
+    size = sum((a - b).square().sum() for a, b in zip(new, old, strict=True)).sqrt()
+    steep = sum(g.square().sum() for g in gradient).sqrt()
+    assert along > 0.8 * size * steep > 0  # cosine of the angle: each draw is weighted otherwise
+
+
+@pytest.mark.parametrize("name", ["gan", "wgan"])
+def test_a_critic_is_moved_to_tell_real_from_fake(name):
+    torch.manual_seed(0)
+    recipe = EXPERIMENTS[name]()
+    model, real = recipe.model, recipe.data().take("train", slice(16))[0]
+
+    def gap() -> float:
+        with torch.no_grad():
+            torch.manual_seed(9)
+            return (model.judge(real).mean() - model.judge(model.sample(16)).mean()).item()
+
+    before = gap()
+    stepped(recipe, "critic")
+    assert gap() > before

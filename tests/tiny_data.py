@@ -1,0 +1,65 @@
+"""Data sets of 64 examples in the place of the real ones, another one for each name and choice."""
+
+import hashlib
+from collections.abc import Callable
+
+import pytest
+import torch
+
+from companion.data import Dataset, dsprites
+from companion.data.drawing.faces import KINDS
+from companion.data.forms import IMAGES
+
+N = 64
+
+
+def seeded(*words: object) -> torch.Generator:
+    """A generator that depends on what was asked for."""
+    code = hashlib.sha256(repr(words).encode()).digest()[:6]
+    return torch.Generator().manual_seed(int.from_bytes(code, "big"))
+
+
+def pictures(side: int, *words: object) -> tuple[torch.Tensor, torch.Tensor]:
+    """Blotches of grey, uint8 (64, 1, side, side), and labels (64,)."""
+    draw = seeded(side, *words)
+    coarse = torch.rand(N, 1, 4, 4, generator=draw)
+    images = torch.nn.functional.interpolate(coarse, side, mode="bilinear")
+    labels = torch.randint(10, (N,), generator=draw)
+    return (255 * images).to(torch.uint8), labels
+
+
+def load(name: str, split: str = "official") -> Dataset:
+    """In the place of `companion.data.load`."""
+    part = pictures(28, name, split)
+    return Dataset(name, part, part, tuple("0123456789"), "exact", "", split, IMAGES)
+
+
+def load_faces(source: str, size: int, n: int) -> Dataset:
+    """In the place of `companion.data.load_faces`."""
+    images, _ = pictures(size, source, n)
+    binary = torch.tensor([kind == "binary" for kind in KINDS])
+    attributes = torch.rand(N, len(KINDS), generator=seeded(source, n))
+    attributes = torch.where(binary, attributes.round(), attributes)
+    part = images, attributes
+    return Dataset(source, part, part, tuple(KINDS), "exact", "", "", IMAGES)
+
+
+def load_sprites(images: int = 0) -> Dataset:
+    """In the place of `dsprites.load`."""
+    rows = torch.randint(dsprites.ROWS, (N,), generator=seeded(images))
+    factors = dsprites.factors_of(rows)
+    part = dsprites.pack(dsprites.draw(factors)), factors
+    return Dataset("dsprites", part, part, dsprites.FACTORS, "exact", "", "", dsprites.FORMS)
+
+
+def put_in_place(patch: pytest.MonkeyPatch) -> None:
+    """Let all experiments see the small sets."""
+    homes: dict[str, Callable[..., Dataset]] = {
+        "companion.experiments.images.load": load,
+        "companion.experiments.adversarial.load": load,
+        "companion.experiments.diffusion.load": load,
+        "companion.experiments.faces.load_faces": load_faces,
+        "companion.data.dsprites.load": load_sprites,
+    }
+    for home, function in homes.items():
+        patch.setattr(home, function)
