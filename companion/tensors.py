@@ -19,13 +19,21 @@ from companion.files import DamagedFile, RunError, write_atomically
 LARGE = 4096  # weights of a matrix from which on each of them is published as one byte
 
 
+def raw(tensor: Tensor) -> Tensor:
+    """The bytes of a tensor, element by element in the order of its indices: uint8 (n,)."""
+    flat = tensor.contiguous().view(-1)
+    if flat.stride(0) != 1:  # of one element, whose stride says nothing, and counts for a view
+        flat = flat.clone(memory_format=torch.contiguous_format)
+    return flat.view(torch.uint8)
+
+
 def digest(tensors: dict[str, Tensor], record: str) -> str:
     """Hash names, types, shapes and bytes, and the record that travels with them."""
     sha = hashlib.sha256(record.encode())
     for name in sorted(tensors):
         value = tensors[name].detach().cpu().contiguous()
         sha.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
-        sha.update(value.reshape(-1).view(torch.uint8).numpy().tobytes())
+        sha.update(raw(value).numpy().tobytes())
     return sha.hexdigest()
 
 

@@ -25,7 +25,12 @@ from companion.nets import (
     two_layer_decoder,
     two_layer_encoder,
 )
-from companion.objectives import attribute_error, log_aggregate, negative_elbo, negative_tc_elbo
+from companion.objectives import (
+    attribute_error,
+    log_aggregate_of_batch,
+    negative_elbo,
+    negative_tc_elbo,
+)
 
 PAIRS = {
     "sprite": (sprite_encoder, sprite_decoder, 64),
@@ -79,7 +84,7 @@ def test_the_batch_estimate_of_the_aggregate_is_unbiased():
     for others in product(range(1, 5), repeat=2):
         if others[0] != others[1]:
             rows = [0, *others]
-            joint, _ = log_aggregate(z.expand(3, 2), mean[rows], scale[rows], n=5)
+            joint, _ = log_aggregate_of_batch(z.expand(3, 2), mean[rows], scale[rows], n=5)
             found.append(joint[0].exp())
     exact = Normal(mean, scale).log_prob(z).sum(1).exp().mean()
     torch.testing.assert_close(torch.stack(found).mean(), exact)
@@ -88,7 +93,7 @@ def test_the_batch_estimate_of_the_aggregate_is_unbiased():
 def test_the_aggregate_of_the_whole_data_set_is_exact():
     mean, scale = world(6)
     z = torch.randn(6, 2, dtype=torch.float64)
-    joint, product_of = log_aggregate(z, mean, scale, n=6)
+    joint, product_of = log_aggregate_of_batch(z, mean, scale, n=6)
     each = Normal(mean, scale).log_prob(z[:, None])
     torch.testing.assert_close(joint, each.sum(2).logsumexp(1) - log(6))
     torch.testing.assert_close(product_of, (each.logsumexp(1) - log(6)).sum(1))

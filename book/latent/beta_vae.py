@@ -464,7 +464,9 @@ for i in range(n):
     rest = [j for j in range(n) if j != i]
     batches = [[i, *others] for others in combinations(rest, B - 1)]
     log_q = [
-        losses.log_aggregate(z[[i]].expand(B, K), mean[b], scale[b], n)[0][0]
+        losses.log_aggregate_of_batch(
+            z[[i]].expand(B, K), mean[b], scale[b], n
+        )[0][0]
         for b in batches
     ]
     found.append(torch.stack(log_q))
@@ -1033,11 +1035,13 @@ Markdown(
 show_source(sprite_encoder, sprite_decoder)
 
 # %% [markdown]
-# The losses are the formulas; `log_aggregate` is eq. {eq}`eq-beta-vae-batch`, in logarithms.
+# The losses are the formulas; `log_aggregate_of_batch` is eq. {eq}`eq-beta-vae-batch`, in logarithms.
 
 # %%
 show_source(
-    losses.negative_elbo, losses.log_aggregate, losses.negative_tc_elbo
+    losses.negative_elbo,
+    losses.log_aggregate_of_batch,
+    losses.negative_tc_elbo,
 )
 
 # %% [markdown]
@@ -1287,7 +1291,7 @@ for _ in range(8):
     b = torch.randperm(len(mean), generator=torch_draw)[:size]
     z = mean[b] + scale[b] * real(size, mean.shape[1], generator=torch_draw)
     q, each = whole.log_aggregate(z, mean, log_variance)
-    guess = losses.log_aggregate(z, mean[b], scale[b], len(mean))
+    guess = losses.log_aggregate_of_batch(z, mean[b], scale[b], len(mean))
     rows.append(torch.stack([*guess, q, each.sum(1)], 1))
 guess, guess_each, q, each = torch.cat(rows).T
 results_table(

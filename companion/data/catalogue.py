@@ -12,7 +12,8 @@ from companion.data.dataset import Dataset, fingerprint
 from companion.data.downloads import DataError, fetch, offline
 from companion.data.drawing.standins import draw
 from companion.data.forms import IMAGES
-from companion.data.originals import ARCHIVES, Found, cache, find, parse
+from companion.data.originals import ARCHIVES, Found, find, parse
+from companion.data.places import cache
 from companion.words import nearest
 
 SPLITS = ("official", "80/20")

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from companion.data.forms import AS_STORED, Batch, Decode
+from companion.tensors import raw
 from companion.words import nearest
 
 CPU = torch.device("cpu")
@@ -88,5 +89,5 @@ def fingerprint(*tensors: Tensor) -> str:
     """Hash the bytes of tensors, one after the other, with SHA-256."""
     sha = hashlib.sha256()
     for tensor in tensors:
-        sha.update(tensor.contiguous().view(-1).view(torch.uint8).numpy().data)
+        sha.update(raw(tensor).numpy().data)
     return sha.hexdigest()

@@ -14,7 +14,8 @@ import pooch
 import requests
 from tqdm.auto import tqdm
 
-from companion.data.originals import ARCHIVES, Part, cache, unpacked
+from companion.data.originals import ARCHIVES, Part, unpacked
+from companion.data.places import cache
 from companion.words import nearest
 
 PATIENCE = 6.0  # seconds that all mirrors together have to answer at all

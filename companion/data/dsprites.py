@@ -17,7 +17,7 @@ from torch import Tensor
 from companion.data.dataset import Dataset, fingerprint
 from companion.data.downloads import DataError
 from companion.data.forms import first
-from companion.data.originals import cache
+from companion.data.places import cache, homes
 from companion.files import RunError, write_atomically
 
 FACTORS = ("shape", "scale", "orientation", "position x", "position y")
@@ -156,7 +156,8 @@ def load(images: int = 0) -> Dataset:
     if not 0 <= images <= len(train):
         raise ValueError(f"images must be 0 (all) to {len(train):,}, got {images}")
     train = train[: images or len(train)]
-    path, kept = next(filter(os.path.isfile, places()), None), cache() / "dsprites-drawn.bin"
+    places = (folder / ORIGINAL for _, folder in homes("dsprites", ""))
+    path, kept = next(filter(os.path.isfile, places), None), cache() / "dsprites-drawn.bin"
     if path is None and images and (images <= FEW or not kept.exists()):
         packed = [pack(draw(factors_of(rows))) for rows in (train, test)]
     else:
@@ -167,13 +168,6 @@ def load(images: int = 0) -> Dataset:
     split = f"{len(train)}/{len(test)}"
     sha256 = fingerprint(*parts)
     return Dataset("dsprites", parts[:2], parts[2:], FACTORS, source, sha256, split, FORMS)
-
-
-def places() -> list[Path]:
-    """Name where the original file may lie, the reader's own folder first."""
-    own = os.environ.get("COMPANION_DATA")
-    folders = [Path(own).expanduser(), cache()] if own else [cache()]
-    return [path / ORIGINAL for folder in folders for path in (folder / "dsprites", folder)]
 
 
 def read_original(path: Path) -> Tensor:

@@ -2,7 +2,6 @@
 
 # What reads photographs is imported where it is used: it takes seconds and 300 MB to load.
 import os
-from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from companion.data.dataset import Dataset, fingerprint
 from companion.data.downloads import DataError, offline
 from companion.data.drawing import faces as drawing
 from companion.data.forms import IMAGES
-from companion.data.originals import cache
+from companion.data.places import cache, homes
 from companion.words import nearest
 
 SOURCES = ("procedural", "olivetti", "celeba")
@@ -132,17 +131,9 @@ def pictures_of(folder: Path, size: int, n: int) -> Tensor:
     return images
 
 
-def homes(*below: str) -> Iterator[Path]:
-    """Name the folders that may hold an original: the reader's, then the cache."""
-    own = os.environ.get("COMPANION_DATA")
-    for home in ([Path(own).expanduser()] if own else []) + [cache()]:
-        yield home
-        yield from (home / name for name in below)
-
-
 def unavailable(name: str, also: str, why: str) -> DataError:
     """Say in one sentence where an original was looked for, and what works without it."""
-    looked = ", ".join(str(home) for home in homes())
+    looked = ", ".join(str(home) for _, home in homes(""))
     return DataError(
         f"the faces {name!r} are neither in {looked} nor in {also} ({why}); "
         'the faces "procedural" always work'
@@ -167,7 +158,7 @@ def olivetti_photographs() -> np.ndarray:
     from scipy.io import loadmat
     from sklearn.datasets import fetch_olivetti_faces
 
-    for path in (home / "olivettifaces.mat" for home in homes("olivetti")):
+    for path in (home / "olivettifaces.mat" for _, home in homes("", "olivetti")):
         if path.is_file():
             try:
                 faces = loadmat(path)["faces"]
@@ -191,7 +182,7 @@ def celeba(size: int, n: int) -> tuple[Tensor, Tensor, tuple[str, ...]]:
     from torchvision.datasets import CelebA
 
     found = None
-    for home in homes():
+    for _, home in homes(""):
         try:
             found = CelebA(home, split="all", target_type="attr", download=False)
             break

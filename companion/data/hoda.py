@@ -6,7 +6,6 @@ digits from about 12,000 forms. Free of charge for research and non-commercial u
 """
 
 import hashlib
-import os
 import struct
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from companion.data.downloads import DataError
-from companion.data.originals import cache
+from companion.data.places import homes
 
 HEADER = 1024  # bytes: date, common size, number of records, records per label, kind, comment
 RECORD = struct.Struct("<BBBBH")  # start mark, label, width, height, bytes that follow
@@ -43,17 +42,12 @@ PARTS = (
 )
 
 
-def places() -> list[Path]:
-    """Name the folders where the Hoda set may lie, the reader's own first."""
-    own = os.environ.get("COMPANION_DATA")
-    homes = [Path(own).expanduser(), cache()] if own else [cache()]
-    return [folder for home in homes for folder in (home / "hoda", home)]
-
-
 def find() -> Path | None:
     """Return the first folder that holds both files of the Hoda set, if any does."""
-    both = (all((folder / part.name).is_file() for part in PARTS) for folder in places())
-    return next((folder for folder, here in zip(places(), both, strict=True) if here), None)
+    for _, folder in homes("hoda", ""):
+        if all((folder / part.name).is_file() for part in PARTS):
+            return folder
+    return None
 
 
 def genuine(path: Path, part: Part) -> tuple[bytes, bool]:

@@ -6,13 +6,13 @@ import math
 import os
 import struct
 import zlib
-from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-import pooch
 import torch
 from torch import Tensor
+
+from companion.data.places import homes
 
 
 class Part(NamedTuple):
@@ -109,21 +109,6 @@ ARCHIVES = {
 }
 
 
-def cache() -> Path:
-    """The folder of downloads: COMPANION_CACHE, or the platform's cache of this user."""
-    chosen = os.environ.get("COMPANION_CACHE")
-    return Path(chosen).expanduser() if chosen else Path(pooch.os_cache("companion"))
-
-
-def places(archive: Archive) -> Iterator[tuple[str, Path]]:
-    """Name the folders that may hold a data set, the reader's own first."""
-    own = os.environ.get("COMPANION_DATA")
-    if own:
-        yield "COMPANION_DATA", Path(own).expanduser() / archive.folder / "raw"
-        yield "COMPANION_DATA", Path(own).expanduser() / archive.folder
-    yield "cache", cache() / archive.folder / "raw"
-
-
 def unpacked(path: Path, part: Part) -> bytearray | None:
     """Read a file, packed or not, if its contents are the original's; else None.
 
@@ -149,7 +134,7 @@ class Found(NamedTuple):
 def find(archive: Archive) -> Found:
     """Look on this machine for all files of a data set; every byte is checked."""
     damaged = []
-    for kind, folder in places(archive):
+    for kind, folder in homes(f"{archive.folder}/raw", archive.folder):
         contents = []
         for part in archive.parts:
             paths = [folder / part.name, folder / f"{part.name}.gz"]

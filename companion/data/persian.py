@@ -13,8 +13,8 @@ from companion.data.dataset import Dataset, fingerprint
 from companion.data.downloads import BY_HAND
 from companion.data.drawing import persian as drawing
 from companion.data.forms import IMAGES
-from companion.data.hoda import PARTS, Scans, find, genuine, places, read_part
-from companion.data.originals import cache
+from companion.data.hoda import PARTS, Scans, find, genuine, read_part
+from companion.data.places import cache, homes
 
 CLASS_NAMES = tuple(chr(0x6F0 + digit) for digit in range(10))  # ۰ to ۹: label k is the digit k
 SIZES = (28, 32)  # pixels a side
@@ -87,7 +87,8 @@ def drawn(size: int, train: int, test: int) -> tuple[Tensor, ...]:
 
 def lone_files() -> list[Path]:
     """List the files of the set that lie in a folder without the other one."""
-    return [path for home in places() for part in PARTS if (path := home / part.name).is_file()]
+    folders = [folder for _, folder in homes("hoda", "")]
+    return [path for home in folders for part in PARTS if (path := home / part.name).is_file()]
 
 
 def load_persian(size: int = 28) -> Dataset:

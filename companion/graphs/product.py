@@ -25,7 +25,7 @@ Use = Callable[[], Iterable[int]]  # which tables count, asked once for each kin
 OPEN = object()
 
 
-class Recipe(NamedTuple):
+class Contraction(NamedTuple):
     """How to answer one kind of query: which tables, where to cut them, the einsums."""
 
     use: list[int]
@@ -53,7 +53,7 @@ class Product:
         grad = any(table.values.requires_grad for table in tables)
         parts = [scaled(t.values if grad else t.values.numpy()) for t in tables]
         self._arrays, self._log_scales = [p[0] for p in parts], [p[1] for p in parts]
-        self._recipes: dict[Hashable, Recipe] = {}
+        self._contractions: dict[Hashable, Contraction] = {}
 
     def sum(
         self, keep: Sequence[Hashable], evidence: Evidence, use: Use | None = None
@@ -63,9 +63,9 @@ class Product:
         Returns an array or a tensor with one axis for each of `keep`, and the logarithm of its
         scale. `use` says which tables to multiply; all, if it is not given.
         """
-        recipe = self._recipe(tuple(keep), evidence, use)
-        values, log_scale = run(recipe.steps, self._cut(recipe, evidence))
-        return values, log_scale + recipe.log_scale
+        contraction = self._contraction(tuple(keep), evidence, use)
+        values, log_scale = run(contraction.steps, self._cut(contraction, evidence))
+        return values, log_scale + contraction.log_scale
 
     def log_sum(self, evidence: Evidence, use: Use | None = None) -> float:
         """Return the logarithm of the sum over all that the evidence leaves open."""
@@ -104,10 +104,12 @@ class Product:
 
         The sum of elimination becomes a maximum; going back, each variable takes its best state.
         """
-        recipe = self._recipe((), evidence, None)
-        log_scale = recipe.log_scale
-        arrays = [torch.as_tensor(a).detach().numpy() for a in self._cut(recipe, evidence)]
-        free = [tuple(n for n in self.tables[k].names if n not in evidence) for k in recipe.use]
+        contraction = self._contraction((), evidence, None)
+        log_scale = contraction.log_scale
+        arrays = [torch.as_tensor(a).detach().numpy() for a in self._cut(contraction, evidence)]
+        free = [
+            tuple(n for n in self.tables[k].names if n not in evidence) for k in contraction.use
+        ]
         pool = list(zip(free, arrays, strict=True))
 
         def multiplied(bucket: list[tuple[Scope, Any]], out: Scope) -> Any:
@@ -118,7 +120,7 @@ class Product:
             return values
 
         choices = []
-        for name in recipe.order:
+        for name in contraction.order:
             bucket = [part for part in pool if name in part[0]]
             pool = [part for part in pool if name not in part[0]]
             rest = tuple({n: 0 for scope, _ in bucket for n in scope if n != name})
@@ -134,10 +136,12 @@ class Product:
         chosen = {name: self.states[name][at[name]] for name in self.states if name in at}
         return chosen, log(total) + log_scale
 
-    def _recipe(self, keep: tuple[Hashable, ...], evidence: Evidence, use: Use | None) -> Recipe:
+    def _contraction(
+        self, keep: tuple[Hashable, ...], evidence: Evidence, use: Use | None
+    ) -> Contraction:
         key = keep, frozenset(evidence)
-        if key in self._recipes:
-            return self._recipes[key]
+        if key in self._contractions:
+            return self._contractions[key]
         in_order(list(evidence), self.states)
         chosen = list(range(len(self.tables))) if use is None else sorted(use())
         scopes = [self.tables[k].names for k in chosen]
@@ -153,10 +157,10 @@ class Product:
         cells = largest_table(steps, [tuple(self._sizes[n] for n in scope) for scope in free])
         check_cells(cells, "the query")
         log_scale = sum(self._log_scales[k] for k in chosen)
-        self._recipes[key] = Recipe(chosen, cuts, steps, order, log_scale)
-        return self._recipes[key]
+        self._contractions[key] = Contraction(chosen, cuts, steps, order, log_scale)
+        return self._contractions[key]
 
-    def _cut(self, recipe: Recipe, evidence: Evidence) -> list[Any]:
+    def _cut(self, contraction: Contraction, evidence: Evidence) -> list[Any]:
         if not hasattr(evidence, "items"):
             raise ValueError(f"evidence gives a state to each variable it names, got {evidence}")
         seen: dict[Hashable, Any] = {OPEN: slice(None)}
@@ -166,5 +170,5 @@ class Product:
         arrays = self._arrays
         return [
             arrays[k][tuple([seen[name] for name in cut])] if cut else arrays[k]
-            for k, cut in zip(recipe.use, recipe.cuts, strict=True)
+            for k, cut in zip(contraction.use, contraction.cuts, strict=True)
         ]

@@ -18,7 +18,7 @@ from companion.objectives.images import (
     attribute_error,
     cross_entropy,
     joint,
-    log_aggregate,
+    log_aggregate_of_batch,
     negative_elbo,
     negative_tc_elbo,
 )
@@ -26,5 +26,5 @@ from companion.objectives.images import (
 __all__ = [
     "GENERATOR_LOSSES", "ClippedRMSprop", "attribute_error", "critic_loss", "cross_entropy",
     "discriminator_loss", "fooling_loss", "generator_loss", "gradient_penalty", "hinge_loss",
-    "joint", "log_aggregate", "negative_elbo", "negative_tc_elbo", "slopes",
+    "joint", "log_aggregate_of_batch", "negative_elbo", "negative_tc_elbo", "slopes",
 ]  # fmt: skip

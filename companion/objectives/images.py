@@ -27,7 +27,9 @@ def negative_elbo(model: VAE, batch: Batch, step: int, beta: float = 1.0) -> Ter
     return {"loss": terms["distortion"] + beta * rate, **terms}
 
 
-def log_aggregate(z: Tensor, mean: Tensor, scale: Tensor, n: int) -> tuple[Tensor, Tensor]:
+def log_aggregate_of_batch(
+    z: Tensor, mean: Tensor, scale: Tensor, n: int
+) -> tuple[Tensor, Tensor]:
     """Estimate log q(z) and the sum of log q(z_k) at codes z (B, K) of one batch, each (B,).
 
     q(z) is the mean of q(z | x) over n images, of which the batch holds B: an image's own
@@ -54,7 +56,7 @@ def negative_tc_elbo(model: VAE, batch: Batch, step: int, n: int, beta: float = 
     q = model.encode(x)
     z = q.rsample()
     terms = model.terms_at(x, q, z)
-    joint, product = log_aggregate(z, q.base_dist.loc, q.base_dist.scale, n)
+    joint, product = log_aggregate_of_batch(z, q.base_dist.loc, q.base_dist.scale, n)
     terms["total correlation"] = joint - product
     weighted = (beta - 1) * terms["total correlation"]
     return {"loss": terms["distortion"] + terms["rate"] + weighted, **terms}
