@@ -20,7 +20,8 @@ INTRODUCTION = """\
 
 # What libraries really do
 
-Good libraries sometimes do what a careful user would not have bet, on valid input and in silence.
+Good libraries sometimes do what a careful user would not have bet.
+They do it on valid input, and mostly in silence.
 This page lists what we met on the way through this book, and how to stay safe.
 A line **You would bet** was written down before we looked.
 Each entry is a script that installs the pinned versions, shows the behaviour without our package,
