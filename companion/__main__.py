@@ -95,7 +95,7 @@ def publish_command(args: argparse.Namespace) -> None:
     found = {run.name: run for run in all_runs(local_runs())}  # the longest of each comes last
     if args.run not in found:
         raise ValueError(f"no finished run {args.run!r} here {nearest(args.run, found)}")
-    how = {"record_only": args.record_only, "half": args.half, "whole": args.whole}
+    how = {"record_only": args.record_only, "bits": args.bits, "whole": args.whole}
     print(publish(found[args.run], **how).folder)
 
 
@@ -134,7 +134,7 @@ def parser() -> argparse.ArgumentParser:
     sub = commands.add_parser("publish", help="copy a finished run to the published ones")
     sub.add_argument("run")
     sub.add_argument("--record-only", action="store_true", help="without weights: a further seed")
-    sub.add_argument("--half", action="store_true", help="weights in half precision, not in bytes")
+    sub.add_argument("--bits", type=int, default=8, help="of a weight, 4 to 16")
     sub.add_argument("--whole", action="store_true", help="also the parts that are not `saved`")
     sub.set_defaults(act=publish_command)
     return top

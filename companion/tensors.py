@@ -4,6 +4,7 @@ import hashlib
 import io
 import json
 import lzma
+import math
 import zlib
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,8 @@ from torch import Tensor, nn
 
 from companion.files import DamagedFile, RunError, write_atomically
 
-LARGE = 4096  # weights of a matrix from which on each of them is published as one byte
+LARGE = 4096  # weights of a matrix from which on they are published as whole numbers
+BITS = range(4, 17)  # that a published weight may take
 
 
 def raw(tensor: Tensor) -> Tensor:
@@ -78,20 +80,23 @@ def described(value: Tensor | None) -> str:
     return f"{'real' if value.is_floating_point() else 'whole'} {tuple(value.shape)}"
 
 
-def pack(weights: dict[str, Tensor], large: float = LARGE) -> dict[str, Tensor]:
-    """Make weights small enough for publishing: large matrices in bytes, the rest in half.
+def pack(weights: dict[str, Tensor], bits: int = 8, large: int = LARGE) -> dict[str, Tensor]:
+    """Make weights small enough for publishing: large matrices in few bits, the rest in half.
 
     Each row w of a matrix or filter bank of `large` or more weights becomes the whole numbers
-    round(w / s) in -127..127, whose bytes are deflated; its s = max |w| / 127 is kept under the
-    name with "/scale", its shape under "/shape". What overflows half precision (above 65,504),
-    and whole numbers, stay as they are.
+    round(w / s) in -m..m with m = 2^(bits - 1) - 1, whose bytes are deflated; its s = max |w| / m
+    is kept under the name with "/scale", its shape under "/shape". What overflows half precision
+    (above 65,504), and whole numbers, stay as they are. Raises ValueError for bits outside 4..16.
     """
-    packed = {}
+    if bits not in BITS:
+        raise ValueError(f"a weight takes {BITS[0]} to {BITS[-1]} bits, got {bits}")
+    packed, levels = {}, 2 ** (bits - 1) - 1
     for name, value in weights.items():
         real = value.is_floating_point()
         if real and value.ndim > 1 and value.numel() >= large and value.isfinite().all():
-            scale = value.abs().flatten(1).amax(1).clamp_min(1e-12).float() / 127
-            rows = (value / broadcast(scale, value.ndim)).round().to(torch.int8)
+            scale = value.abs().flatten(1).amax(1).clamp_min(1e-12).float() / levels
+            rows = (value / broadcast(scale, value.ndim)).round()
+            rows = rows.to(torch.int8 if bits <= 8 else torch.int16)
             packed |= {f"{name}/scale": scale, **deflated(name, rows)}
         else:
             half = value.half() if real else value
@@ -105,23 +110,33 @@ def broadcast(scale: Tensor, ndim: int) -> Tensor:
 
 
 def deflated(name: str, whole: Tensor) -> dict[str, Tensor]:
-    """Say int8 numbers in fewer bytes (n,), and their shape beside them, without loss."""
-    content = zlib.compress(whole.contiguous().numpy().tobytes(), 9)
+    """Say int8 or int16 numbers in fewer bytes (n,), and their shape beside them, without loss.
+
+    Of int16 all low bytes come first, then all high ones, which differ less.
+    """
+    planes = raw(whole).view(-1, whole.element_size()).T.contiguous()
+    content = bytearray(zlib.compress(planes.numpy().tobytes(), 9))
     shape = torch.tensor(whole.shape)
-    return {name: torch.frombuffer(bytearray(content), dtype=torch.uint8), f"{name}/shape": shape}
+    return {name: torch.frombuffer(content, dtype=torch.uint8), f"{name}/shape": shape}
+
+
+def inflated(content: Tensor, shape: list[int]) -> Tensor:
+    """Undo `deflated`. Raises ValueError where the bytes are not what the shape announces."""
+    planes = torch.frombuffer(bytearray(zlib.decompress(raw(content).numpy())), dtype=torch.uint8)
+    size, left = divmod(len(planes), max(math.prod(shape), 1))
+    if left or size not in (1, 2):
+        raise ValueError(f"{len(planes)} bytes are no numbers of shape {shape}")
+    whole = planes.view(size, -1).T.contiguous().view(torch.int8 if size == 1 else torch.int16)
+    return whole.view(shape)
 
 
 def unpack(weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Undo `pack`, up to its rounding; what was not packed comes back as it is.
-
-    Raises ValueError where bytes are not what their shape announces.
-    """
+    """Undo `pack`, up to its rounding; what was not packed comes back as it is."""
     found = {}
     for name, value in weights.items():
         scale, shape = weights.get(f"{name}/scale"), weights.get(f"{name}/shape")
         if shape is not None:
-            content = bytearray(zlib.decompress(value.numpy().tobytes()))
-            value = torch.frombuffer(content, dtype=torch.int8).view(shape.tolist())
+            value = inflated(value, shape.tolist())
         if scale is not None:
             value = value * broadcast(scale, value.ndim)
         if not name.endswith(("/scale", "/shape")):

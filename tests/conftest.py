@@ -4,9 +4,11 @@ import fcntl
 import re
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
+from bs4 import BeautifulSoup
 
 ROOT = Path(__file__).parents[1]
 FULL: dict[str, tuple[int, int]] = {}  # how many stand-ins a reader gets, by module
@@ -21,6 +23,12 @@ def build(output: Path) -> str:
     command = [str(builder), "build", str(ROOT), "--path-output", str(output), *STRICT]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     return "" if done.returncode == 0 else done.stdout + done.stderr
+
+
+@cache
+def soup(path: Path) -> BeautifulSoup:
+    """Parse a built page, once; read it, do not write into it."""
+    return BeautifulSoup(path.read_text(encoding="utf8"), "html.parser")
 
 
 @pytest.fixture(scope="session")

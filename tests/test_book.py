@@ -12,7 +12,7 @@ import nbformat
 import notebooks
 import pytest
 import yaml
-from bs4 import BeautifulSoup
+from conftest import soup
 from nbformat import NotebookNode
 
 ROOT = Path(__file__).parents[1]
@@ -120,27 +120,25 @@ def test_every_page_of_the_contents_is_built_and_no_other(book: Path) -> None:
 
 @pytest.mark.parametrize("page", pages())
 def test_built_page_shows_no_error(book: Path, page: str) -> None:
-    html = (book / f"{page}.html").read_text(encoding="utf8")
-    soup = BeautifulSoup(html, "html.parser")
-    shown = soup.get_text()
+    parsed = soup(book / f"{page}.html")
+    shown = parsed.get_text()
     assert "Traceback (most recent call last)" not in shown
-    assert not soup.select(".output.traceback, .system-message, .problematic")
+    assert not parsed.select(".output.traceback, .system-message, .problematic")
     assert not re.search(r"\{(prf:)?\w+\}`|:::\{|^\([\w:-]+\)=", shown, re.MULTILINE)
 
 
 @pytest.mark.parametrize("page", pages())
 def test_links_between_pages_lead_somewhere(book: Path, page: str) -> None:
     path = book / f"{page}.html"
-    soup = BeautifulSoup(path.read_text(encoding="utf8"), "html.parser")
-    links = [str(a["href"]).partition("#")[0] for a in soup.select("a[href]")]
+    links = [str(a["href"]).partition("#")[0] for a in soup(path).select("a[href]")]
     inner = {unquote(link) for link in links if link and not re.match(r"\w+:", link)}
     assert inner
     assert [link for link in inner if not (path.parent / link).exists()] == []
 
 
 def test_map_of_the_book_leads_to_every_written_part(book: Path) -> None:
-    soup = BeautifulSoup((book / "book/intro.html").read_text(encoding="utf8"), "html.parser")
-    linked = {str(link["href"]).split("/")[0] for link in soup.select(".book-map a")}
+    first = soup(book / "book/intro.html")
+    linked = {str(link["href"]).split("/")[0] for link in first.select(".book-map a")}
     assert linked == {name(script).split("/")[0] for script in SCRIPTS}
 
 

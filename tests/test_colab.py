@@ -10,7 +10,7 @@ import jupytext
 import nbformat
 import notebooks
 import pytest
-from bs4 import BeautifulSoup
+from conftest import soup
 from nbclient import NotebookClient
 from places import Places, Repository, Unknown
 from plain import Plain
@@ -68,10 +68,9 @@ def test_colab_gives_a_gpu_and_installs_from_the_configured_repository(script: P
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=name)
 def test_numbers_equal_those_of_the_page(book: Path, script: Path) -> None:
-    html = (book / f"book/{name(script)}.html").read_text(encoding="utf8")
-    soup = BeautifulSoup(html, "html.parser")
-    titled = [mark.get_text().strip() for mark in soup.select("article .caption-number")]
-    equations = [mark.get_text().strip("()#") for mark in soup.select("article .eqno")]
+    page = soup(book / f"book/{name(script)}.html")
+    titled = [mark.get_text().strip() for mark in page.select("article .caption-number")]
+    equations = [mark.get_text().strip("()#") for mark in page.select("article .eqno")]
     text = markdown(script)
     bold = re.findall(r"^\*\*([A-Z][a-z]+\.? \d+(?:\.\d+)*)", text, re.MULTILINE)
     assert bold == [number for number in titled if not number.startswith("Solution")]

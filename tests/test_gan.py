@@ -144,6 +144,10 @@ def test_what_a_run_keeps_survives_a_restart_and_is_published(monkeypatch, tmp_p
         publish(whole, tmp_path / "a"),
         publish(whole, tmp_path / "b", record_only=True),
     )
-    assert torch.equal(light.snapshots[4], whole.snapshots[4])
-    assert not (record.folder / "snapshots.safetensors").exists()
+    for published in (light, record):
+        assert torch.equal(published.snapshots[4], whole.snapshots[4])
+    assert light.weights.exists() and not record.weights.exists()
+    whole.config["data"]["name"] = "celeba"
+    people = publish(whole, tmp_path / "c")  # of whom not even drawn faces are kept
+    assert not (people.folder / "snapshots.safetensors").exists()
     assert load_tensors(light.folder / "snapshots.safetensors")[1]["epochs"] == 4

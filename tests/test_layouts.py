@@ -66,7 +66,7 @@ def test_a_file_gives_back_the_numbers_in_their_places(tmp_path_factory, shape, 
 @given(st.sampled_from(sorted(LAYOUTS)), st.sampled_from([(80, 70), (16, 8, 7, 6)]))
 def test_packed_weights_do_not_depend_on_their_layout(layout, shape):
     x = LAYOUTS[layout](torch.randn(shape, generator=torch.Generator().manual_seed(0)))
-    packed, plain = pack({"w": x}, 100), pack({"w": x.contiguous().clone()}, 100)
+    packed, plain = pack({"w": x}, large=100), pack({"w": x.contiguous().clone()}, large=100)
     assert packed.keys() == plain.keys() == {"w", "w/scale", "w/shape"}
     assert all(packed[name].equal(plain[name]) for name in plain)
     step = x.abs().flatten(1).amax(1).reshape(-1, *[1] * (x.ndim - 1)) / 127

@@ -137,15 +137,10 @@ def test_published_folders_hold_nothing_else():
         found = {path.name for path in run.folder.iterdir()}
         weights = set() if run.config.get("record_only") else {"weights.safetensors"}
         assert found - {"snapshots.safetensors"} == record | weights
-        assert weights or found == record
+        assert run.config["data"]["name"] not in PEOPLE or found == record
     assert {path.name for path in PUBLISHED.iterdir()} == {run.name for run in RUNS}
 
 
-def test_numbers_of_every_experiment_come_back_from_some_run_on_each_data_set():
-    """Further seeds and side trials may be records of numbers; photographs of people leave only
-    those."""
-    asked = {(run.config["experiment"], run.config["data"]["name"]): set() for run in RUNS}
-    for run in RUNS:
-        whole = run in WHOLE or run.config["data"]["name"] in PEOPLE
-        asked[run.config["experiment"], run.config["data"]["name"]].add(whole)
-    assert all(True in found for found in asked.values())
+def test_numbers_of_every_experiment_come_back_from_some_run():
+    """Further seeds, side trials and what no page opens may be records of numbers."""
+    assert {run.config["experiment"] for run in WHOLE} == set(EXPERIMENTS)

@@ -55,7 +55,7 @@ from scipy.special import roots_genlaguerre, roots_hermitenorm
 
 from companion import figures, metrics
 from companion.claims import check
-from companion.data import load
+from companion.data import load, unit
 from companion.experiments import extractor_of, gan, vae
 from companion.figures import Explorable, curves, results_table, show
 from companion.figures.style import PALETTE
@@ -885,13 +885,14 @@ def shares_of(images):
     return metrics.class_histogram(frechet.network.head(frechet.embed(images)))
 
 
-fast = changed["8 moves"]
+kept = changed["8 moves"].snapshots
+last = unit(kept[max(kept)])  # of 36 codes
 show(
     bars(
         {
             "test images": shares_of(test),
             "homework": metrics.class_histogram(frechet.network.head(fakes)),
-            "8 moves": shares_of(drawn(fast.model, 2_000)),
+            "8 moves": shares_of(last),
         },
         data.class_names,
     ),

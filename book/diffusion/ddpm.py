@@ -66,6 +66,7 @@ from companion.experiments import ddpm, extractor_of
 from companion.figures import Explorable, curves, results_table, show
 from companion.figures import show_source as source
 from companion.figures.style import PALETTE
+from companion.files import RunError
 from companion.metrics.diffusion import decoded_log_prob
 from companion.models.diffusion import (
     SCHEDULES,
@@ -74,7 +75,6 @@ from companion.models.diffusion import (
 )
 from companion.objectives.diffusion import denoising_loss, weight_of_noise
 from companion.paths import Prediction, translate
-from companion.runs import RunError
 from companion.samplers import ancestral_variance, implicit_step, sample
 from companion.samplers.diffusion import from_fixed_noise as drawn
 from companion.samplers.diffusion import path
@@ -1860,12 +1860,12 @@ clothes, rack = train(ddpm, 0, seed, **wardrobe), load("fashion-mnist")
 names = [name.split("/")[0].split()[-1] for name in rack.class_names]
 show(
     figures.image_grid(
-        drawn(clothes.model, 30, 25, eta=1.0),
+        unit(clothes.snapshots[max(clothes.snapshots)]),
         10,
         [*names, *[""] * 20],
         alt="Three rows of ten drawn pieces of clothing, one of each class.",
     ),
-    "Drawn in 25 steps with fresh noise from 30 noises, each column with the "
+    "Drawn in 25 steps, without fresh noise, from 30 noises, each column with the "
     "label above it.",
     label="fig-ddpm-clothes",
 )

@@ -1,6 +1,5 @@
 """What of a finished run is published, and what stands where nothing was."""
 
-import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,7 @@ from torch import Tensor, nn
 from companion.files import RunError
 from companion.runs import record
 from companion.runs.record import Run
-from companion.tensors import LARGE, load_tensors, pack, pressed
+from companion.tensors import load_tensors, pack, pressed
 
 PEOPLE = ("olivetti", "celeba")  # data that are photographs of people
 
@@ -33,14 +32,15 @@ class Absent(nn.Module):
 
 
 def publish(
-    run: Run, root: Path | None = None, *, record_only: bool = False, half: bool = False,
+    run: Run, root: Path | None = None, *, record_only: bool = False, bits: int = 8,
     whole: bool = False,
 ) -> Run:  # fmt: skip
     """Copy the light part of a complete run: packed weights, nine of its snapshots.
 
     Of the weights, those of the part that the recipe says is `saved`; whole: all of them.
-    record_only: numbers only, and so always of photographs of people. half: weights in half
-    precision, not in bytes. Raises RunError for a run that no result may rest on.
+    record_only: no weights; of photographs of people there are none, and no snapshots. bits: of a
+    weight, as few as leave the run's numbers within their errors. Raises RunError for a run that
+    no result may rest on.
     """
     if not run.complete:
         raise RunError(f"{run.name} is not complete: only a finished run can be published")
@@ -54,9 +54,10 @@ def publish(
         weights = {k: v for k, v in weights.items() if k.startswith(f"{saved}.")}
     elif whole:
         config["saved"] = ""
-    if record_only or run.config["data"]["name"] in PEOPLE:
-        weights, kept, config = {}, {}, {**config, "record_only": True}
-    light = pack(weights, math.inf if half else LARGE)
+    people = run.config["data"]["name"] in PEOPLE
+    if record_only or people:
+        weights, kept, config = {}, {} if people else kept, {**config, "record_only": True}
+    light = pack(weights, bits)
     run = replace(run, config=config)
     return record.write(run, (root or record.PUBLISHED) / run.name, light, thinned(kept))
 
