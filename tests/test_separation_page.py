@@ -97,7 +97,7 @@ def agree(page: Any, built: SeparationExplorable, source: Any, seen: set[Any]) -
     """Check every node of one state of the page against networkx."""
     dag, nodes = built.dag, built.nodes
     asked = [nodes.index(source), [nodes.index(node) for node in seen]]
-    told = page.locator("[data-separation]").first.evaluate(PLAY, asked)
+    told = page.locator(".companion-separation").first.evaluate(PLAY, asked)
     edges = list(dag.edges)
     assert {frozenset(edges[i]) for i in told[0]["lit"]} == lit_edges(dag, source, seen)
     for node, view in zip(nodes, told, strict=True):

@@ -59,7 +59,7 @@ class Explorable:
         if len(shapes) > 1:
             raise ValueError(f"all frames must be of one size, got {shapes[0]} and {shapes[1]}")
         self.sheet = encode(np.concatenate(self.strips()))
-        self.id, self.html = page(data_uri(self.sheet), alt, caption, self.facts())
+        self.html = page(data_uri(self.sheet), alt, caption, self.facts())
 
     def check(self, widths: list[int]) -> None:
         """Raise ValueError unless frames, labels, descriptions and start fit together."""

@@ -59,7 +59,7 @@ class SeparationExplorable:
         self.names = {node: (names or {}).get(node, str(node)) for node in self.nodes}
         self.alt = alt
         self.connected = connected(dag, self.source, self.observed)
-        self.id, self.html = page(self.drawings(places), self.facts(), caption, alt, label)
+        self.html = page(self.drawings(places), self.facts(), caption, label)
 
     def check(self, members: Iterable[Hashable], positions: Positions) -> None:
         """Raise ValueError for a node that is not there or has no position."""
