@@ -15,6 +15,7 @@ import pytest
 
 from companion.figures import SeparationExplorable
 from companion.figures.embedded import script_of, style_of
+from companion.figures.separation import active_edges
 
 GRASS = nx.DiGraph(
     [("rain", "wet grass"), ("sprinkler", "wet grass"), ("wet grass", "slippery road")]
@@ -61,6 +62,30 @@ def test_the_start_is_the_first_node_that_is_not_observed() -> None:
     assert explorable(GRASS).source == "rain"
     built = explorable(GRASS, observed=["rain", "slippery road"])
     assert built.source == "sprinkler" and built.connected == {"wet grass"}
+
+
+def lit_by_the_rules(dag: nx.DiGraph, source: str, seen: set[str]) -> set[frozenset[str]]:
+    def passes(before: str, node: str, after: str) -> bool:
+        if dag.has_edge(before, node) and dag.has_edge(after, node):
+            return bool(seen & ({node} | nx.descendants(dag, node)))
+        return node not in seen
+
+    lit = set()
+    for trail in nx.all_simple_paths(dag.to_undirected(), source, set(dag) - seen - {source}):
+        if all(passes(*three) for three in zip(trail, trail[1:], trail[2:], strict=False)):
+            lit |= {frozenset(step) for step in pairwise(trail)}
+    return lit
+
+
+@pytest.mark.parametrize("edges", ["ab cb bd de", "ab ac bd cd de", "ab cb cd ed bf da"])
+def test_the_lit_edges_are_those_of_the_active_trails(edges: str) -> None:
+    dag = nx.DiGraph(edges.split())
+    for source in dag:
+        others = sorted(set(dag) - {source})
+        for size in range(len(others)):
+            for seen in map(set, combinations(others, size)):
+                lit = {frozenset(edge) for edge in active_edges(dag, source, seen)}
+                assert lit == lit_by_the_rules(dag, source, seen)
 
 
 def test_no_text_breaks_the_page() -> None:
