@@ -172,7 +172,12 @@ def stretch(at: Points, half: Points, length: float) -> float:
 
 
 def apart(at: Points, half: Points, width: float) -> None:
-    """Push the nodes of each row apart; lower every second one where the row is too full."""
+    """Push the nodes of each row apart; lower every second one where the row is too full.
+
+    Where the nodes may not change places, the least moves in squares are an isotonic regression.
+    """
+    from sklearn.isotonic import isotonic_regression  # slow to import
+
     rows = at[:, 1].round(6)
     step = min(np.diff(np.unique(rows)), default=1.0) / 2
     left = (at[:, 0] - half).min()
@@ -184,7 +189,7 @@ def apart(at: Points, half: Points, width: float) -> None:
         ):
             ahead = np.cumsum(2 * half[part]) - half[part]
             free = left, left + max(width - 2 * half[part].sum(), 0.0)
-            at[part, 0] = rising(at[part, 0] - ahead).clip(*free) + ahead
+            at[part, 0] = isotonic_regression(at[part, 0] - ahead).clip(*free) + ahead
         if 2 * half[members].sum() > width:
             at[members[1::2], 1] += step
 
@@ -197,12 +202,3 @@ def needed(at: Points, half: Points) -> float:
         if across < half[i, 0] + half[j, 0] - 1e-6 and rise > 1e-6:
             least = max(least, (half[i, 1] + half[j, 1] + BELOW) / rise)
     return least
-
-
-def rising(wanted: Points) -> Points:
-    """Return the rising sequence that is nearest in squares: isotonic regression."""
-    total = np.append(0, np.cumsum(wanted))
-    n = len(wanted)
-    mean = [[(total[k + 1] - total[j]) / (k + 1 - j) for k in range(j, n)] for j in range(n)]
-    lowest = [[min(row[max(0, i - j) :]) for j, row in enumerate(mean[: i + 1])] for i in range(n)]
-    return np.array([max(row) for row in lowest])
