@@ -42,12 +42,12 @@ class Explorable:
         caption: str = "",
         start: int | Sequence[int] = 0,
     ) -> None:
-        table = isinstance(frames, list | tuple) and bool(frames)
-        table = table and isinstance(frames[0], list | tuple)
-        rows = [list(row) for row in frames] if table else [list(frames)]
-        self.sizes = [len(rows), len(rows[0])] if table else [len(rows[0])]
-        named = list(labels) if table else [labels]
-        self.labels = [[str(label) for label in names] for names in named]
+        rows = list(frames)
+        two = bool(rows) and isinstance(rows[0], list | tuple)
+        if not two:  # one slider walks along a table of one row
+            rows = [rows]
+        self.sizes = [len(rows), len(rows[0])] if two else [len(rows[0])]
+        self.labels = [[str(label) for label in names] for names in (labels if two else [labels])]
         self.descriptions = [description] if isinstance(description, str) else list(description)
         self.start = [start] * len(self.sizes) if isinstance(start, int) else list(start)
         self.alt, self.caption = alt, caption

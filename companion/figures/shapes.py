@@ -86,10 +86,14 @@ def routes(
 
 def frame(shapes: Iterable[Shape], edges: Iterable[Edge]) -> tuple[float, float, float, float]:
     """Return the least box (left, top, right, bottom) that holds all nodes and edges."""
-    corners = [(s.x + i * s.half_width, s.y + i * s.half_height) for s in shapes for i in (-1, 1)]
-    middles = [(edge.curve * [[0.25], [0.5], [0.25]]).sum(0) for edge in edges]
-    low, high = (pick(np.array([*corners, *middles]), axis=0) for pick in (np.min, np.max))
-    return (*(low - ROOM).tolist(), *(high + ROOM).tolist())
+    points = []
+    for x, y, wide, tall, _ in shapes:
+        points += [(x - wide, y - tall), (x + wide, y + tall)]
+    for start, middle, end in (edge.curve for edge in edges):
+        points.append(start / 4 + middle / 2 + end / 4)  # where the curve is half-way
+    left, top = np.min(points, axis=0).tolist()
+    right, bottom = np.max(points, axis=0).tolist()
+    return left - ROOM, top - ROOM, right + ROOM, bottom + ROOM
 
 
 def arrow(edge: Edge, half: float = 4.6) -> Points:
@@ -103,8 +107,9 @@ def wrapped(name: str, width: int = WRAP) -> str:
     """Break a name between words, as evenly as its number of lines allows."""
     if "\n" in name or "$" in name or len(name) <= width:
         return name
-    tried = [fill(name, w, break_long_words=False) for w in range(1, width + 1)]
-    return next(lines for lines in tried if lines.count("\n") == tried[-1].count("\n"))
+    breaks = fill(name, width, break_long_words=False).count("\n")
+    tried = (fill(name, narrow, break_long_words=False) for narrow in range(1, width + 1))
+    return next(lines for lines in tried if lines.count("\n") == breaks)
 
 
 def extents(
@@ -184,13 +189,12 @@ def apart(at: Points, half: Points, width: float) -> None:
     for row in np.unique(rows):
         members = np.flatnonzero(rows == row)
         members = members[np.argsort(at[members, 0], kind="stable")]
-        for part in (
-            (members,) if 2 * half[members].sum() <= width else (members[::2], members[1::2])
-        ):
+        full = 2 * half[members].sum() > width
+        for part in (members[::2], members[1::2]) if full else (members,):
             ahead = np.cumsum(2 * half[part]) - half[part]
             free = left, left + max(width - 2 * half[part].sum(), 0.0)
             at[part, 0] = isotonic_regression(at[part, 0] - ahead).clip(*free) + ahead
-        if 2 * half[members].sum() > width:
+        if full:
             at[members[1::2], 1] += step
 
 
