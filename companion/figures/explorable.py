@@ -6,6 +6,7 @@ The HTML works there as it does live; where scripts are forbidden, it shows all 
 """
 
 from collections.abc import Sequence
+from html import escape
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from matplotlib import pyplot
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from companion.figures.explorable_page import page
+from companion.figures.embedded import attribute, script_of, style_of
 from companion.figures.pictures import as_array, channels_last, data_uri, encode, render
 
 Pixels = NDArray[np.uint8]
@@ -151,3 +152,19 @@ def as_frame(frame: Any) -> Pixels:
     drawn = render(frame, 1)
     pyplot.close(frame)
     return drawn
+
+
+def page(source: str, alt: str, caption: str, facts: dict[str, Any]) -> str:
+    """Write the HTML; `source` is the address of the sheet that holds all frames.
+
+    Without the script (an untrusted notebook, a printer) it shows the whole sheet.
+    """
+    across = facts["columns"] * facts["width"]
+    across *= max(1, 700 // across)
+    look = "max-width:100%;height:auto" + (";image-rendering:pixelated" if facts["look"] else "")
+    return (
+        f'{style_of("explorable")}<figure class="companion-explorable" {attribute(facts)}>'
+        f'<img class="dark-light" src="{source}" alt="{escape(alt)}" width="{across}"'
+        f' style="{look}">'
+        f"<figcaption>{caption}</figcaption></figure>{script_of('explorable')}"
+    )
