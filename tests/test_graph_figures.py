@@ -9,12 +9,11 @@ import numpy as np
 import pytest
 from matplotlib.colors import to_hex
 from matplotlib.patches import Circle, FancyBboxPatch, PathPatch, Polygon
-from sklearn.isotonic import isotonic_regression
 
 from companion.figures import blank, circle, draw_graph, graph_grid, layered, show
 from companion.figures.graphs import ACCENT, SHADE
 from companion.figures.pictures import render
-from companion.figures.shapes import Shape, extents, fitted, rising, route, routes, wrapped
+from companion.figures.shapes import Shape, extents, fitted, route, routes, wrapped
 from companion.figures.style import WIDTH
 
 GRASS = nx.DiGraph([("rain", "wet grass"), ("sprinkler", "wet grass"), ("rain", "sprinkler")])
@@ -58,12 +57,6 @@ def test_a_circle_is_flat_at_its_foot() -> None:
     at = circle(nx.cycle_graph("ABCD"))
     assert at["A"][1] == at["B"][1] > at["C"][1] == at["D"][1] and at["A"][0] == at["D"][0]
     assert circle(nx.complete_graph(3))[0] == (0, 1)
-
-
-@pytest.mark.parametrize("seed", range(8))
-def test_the_nearest_rising_sequence_is_isotonic_regression(seed: int) -> None:
-    wanted = np.random.default_rng(seed).normal(size=seed + 1)
-    np.testing.assert_allclose(rising(wanted), isotonic_regression(wanted), atol=1e-12)
 
 
 @pytest.mark.parametrize("width", [330, 700])

@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+from html import unescape
 from itertools import combinations, pairwise
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ import networkx as nx
 import pytest
 
 from companion.figures import SeparationExplorable
+from companion.figures.embedded import script_of, style_of
+from companion.figures.separation import active_edges
 
 GRASS = nx.DiGraph(
     [("rain", "wet grass"), ("sprinkler", "wet grass"), ("wet grass", "slippery road")]
@@ -49,7 +52,9 @@ def test_twelve_nodes_are_light_and_ask_for_nothing() -> None:
     names = [f"a rather long name {i}" for i in range(12)]
     dag = nx.DiGraph([*pairwise(names), *zip(names, names[5:], strict=False)])
     html = explorable(dag).html
-    assert len(html.encode()) < 25_000
+    code = style_of("separation") + script_of("separation", "d_separation")
+    assert len(code.encode()) < 17_000  # once in a page, whatever the number of figures
+    assert len(html.encode()) - len(code.encode()) < 12_000
     assert re.findall(r"https?://[^\"']*", html) == ["http://www.w3.org/2000/svg"]
 
 
@@ -59,13 +64,37 @@ def test_the_start_is_the_first_node_that_is_not_observed() -> None:
     assert built.source == "sprinkler" and built.connected == {"wet grass"}
 
 
+def lit_by_the_rules(dag: nx.DiGraph, source: str, seen: set[str]) -> set[frozenset[str]]:
+    def passes(before: str, node: str, after: str) -> bool:
+        if dag.has_edge(before, node) and dag.has_edge(after, node):
+            return bool(seen & ({node} | nx.descendants(dag, node)))
+        return node not in seen
+
+    lit = set()
+    for trail in nx.all_simple_paths(dag.to_undirected(), source, set(dag) - seen - {source}):
+        if all(passes(*three) for three in zip(trail, trail[1:], trail[2:], strict=False)):
+            lit |= {frozenset(step) for step in pairwise(trail)}
+    return lit
+
+
+@pytest.mark.parametrize("edges", ["ab cb bd de", "ab ac bd cd de", "ab cb cd ed bf da"])
+def test_the_lit_edges_are_those_of_the_active_trails(edges: str) -> None:
+    dag = nx.DiGraph(edges.split())
+    for source in dag:
+        others = sorted(set(dag) - {source})
+        for size in range(len(others)):
+            for seen in map(set, combinations(others, size)):
+                lit = {frozenset(edge) for edge in active_edges(dag, source, seen)}
+                assert lit == lit_by_the_rules(dag, source, seen)
+
+
 def test_no_text_breaks_the_page() -> None:
     dag = nx.DiGraph([("</script>", 'a"b'), ("<i>", 'a"b')])
     built = explorable(dag, alt='"<', label="fig-x", names={"<i>": "one & two"})
     assert built.html.count("</script>") == 1 and 'aria-label="&quot;&lt;"' in built.html
     assert ">one &amp; two</text>" in built.html and 'id="fig-x"' in built.html
-    facts = re.search(r"observed \} = (\{.*?\});", built.html)
-    assert facts and json.loads(facts[1])["names"][0] == "</script>"
+    facts = re.search(r"data-facts='([^']*)'", built.html)
+    assert facts and json.loads(unescape(facts[1]))["names"][0] == "</script>"
     assert set(built._repr_mimebundle_()) == {"text/html", "text/plain"}
 
 

@@ -2,7 +2,7 @@
 
 import shutil
 from collections.abc import Iterator, Sequence
-from itertools import combinations, pairwise
+from itertools import combinations, pairwise, product
 from random import Random
 from typing import Any
 
@@ -10,6 +10,8 @@ import networkx as nx
 import pytest
 
 from companion.figures import SeparationExplorable
+from companion.figures.embedded import read
+from companion.graphs import d_separated
 
 DIAMOND = nx.DiGraph([("a", "b"), ("a", "c"), ("b", "d"), ("c", "d"), ("d", "e")])
 GRASS = nx.DiGraph(
@@ -38,8 +40,27 @@ PLAY = """(root, [source, observed]) => {
 }"""
 
 
+# For each graph, source and set of observed nodes (bits): what active trails reach (bits).
+ASK = """graphs => {
+  const read = (bits) => new Set([0, 1, 2, 3].filter((node) => bits >> node & 1));
+  return graphs.map((edges) => {
+    const rules = dSeparation(4, edges);
+    return [0, 1, 2, 3].map((source) => Array.from({ length: 16 }, (_, bits) => {
+      const active = rules.trailsFrom(source).filter(rules.given(read(bits)).isActive);
+      return active.reduce((met, trail) => met | 1 << rules.end(trail), 0);
+    }));
+  });
+}"""
+
+
 def explorable(dag: nx.DiGraph, **changes: Any) -> SeparationExplorable:
     return SeparationExplorable(dag, **{"caption": "Click.", "alt": "A graph", **changes})
+
+
+def on_four_nodes(edges: Sequence[tuple[int, int]]) -> nx.DiGraph:
+    dag = nx.empty_graph(4, nx.DiGraph)
+    dag.add_edges_from(edges)
+    return dag
 
 
 def random_dag(seed: int) -> nx.DiGraph:
@@ -97,7 +118,7 @@ def agree(page: Any, built: SeparationExplorable, source: Any, seen: set[Any]) -
     """Check every node of one state of the page against networkx."""
     dag, nodes = built.dag, built.nodes
     asked = [nodes.index(source), [nodes.index(node) for node in seen]]
-    told = page.locator("[data-separation]").first.evaluate(PLAY, asked)
+    told = page.locator(".companion-separation").first.evaluate(PLAY, asked)
     edges = list(dag.edges)
     assert {frozenset(edges[i]) for i in told[0]["lit"]} == lit_edges(dag, source, seen)
     for node, view in zip(nodes, told, strict=True):
@@ -134,6 +155,25 @@ def test_every_state_of_a_small_graph_is_d_separation(shown: Any, dag: nx.DiGrap
         for size in range(len(dag)):
             for seen in combinations(others, size):
                 agree(shown, built, source, set(seen))
+
+
+@pytest.mark.browser
+def test_rules_of_the_script_are_those_of_the_package_on_all_graphs_of_four_nodes(
+    shown: Any,
+) -> None:
+    ways = [[(), ((a, b),), ((b, a),)] for a, b in combinations(range(4), 2)]
+    graphs = [[edge for way in chosen for edge in way] for chosen in product(*ways)]
+    dags = [dag for dag in map(on_four_nodes, graphs) if nx.is_directed_acyclic_graph(dag)]
+    assert len(dags) == 543  # Robinson 1973
+    script = f"{read('d_separation.js')}\nreturn ({ASK})(graphs);"
+    run = "([script, graphs]) => new Function('graphs', script)(graphs)"
+    told = shown.evaluate(run, [script, [list(dag.edges) for dag in dags]])
+    for dag, of_dag in zip(dags, told, strict=True):
+        for source, bits in product(range(4), range(16)):
+            seen = [node for node in range(4) if bits >> node & 1]
+            for node in set(range(4)).difference([source], seen) if source not in seen else ():
+                reached = bool(of_dag[source][bits] >> node & 1)
+                assert reached != d_separated(dag, source, node, seen), (dag.edges, source, seen)
 
 
 @pytest.mark.browser

@@ -1,10 +1,14 @@
-"""Sphinx extension: a chapter's buttons lead to its script and to its Colab edition."""
+"""Sphinx extension: a chapter's buttons lead to its sources; figures share one script a page."""
 
+import re
 import shutil
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from sphinx.application import Sphinx
+
+# Each live figure carries its style and script, for it may stand alone in a notebook.
+SHARED = re.compile(r"<(style|script) data-companion>.*?</\1>", re.DOTALL)
 
 
 def colab_edition(page: str) -> str:
@@ -41,6 +45,26 @@ def drop_thebe(
     ]
 
 
+def first_copies(html: str) -> str:
+    """Leave out each style and script of a figure that stood in the page before."""
+    seen: set[str] = set()
+
+    def once(found: re.Match[str]) -> str:
+        text = "" if found[0] in seen else found[0]
+        seen.add(found[0])
+        return text
+
+    return SHARED.sub(once, html)
+
+
+def share_scripts(
+    app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: Any
+) -> None:
+    """Send the code of a kind of figure once in a page: its script wakes all of them."""
+    if "body" in context:
+        context["body"] = first_copies(context["body"])
+
+
 def copy_editions(app: Sphinx, error: Exception | None) -> None:
     """Put the Colab editions beside the page sources, where the download button looks."""
     source = Path(app.srcdir) / "book/_colab"
@@ -53,5 +77,6 @@ def setup(app: Sphinx) -> dict[str, bool]:
     """Register the handlers, after those of the theme."""
     app.connect("html-page-context", redirect_buttons, priority=900)
     app.connect("html-page-context", drop_thebe, priority=900)
+    app.connect("html-page-context", share_scripts, priority=900)
     app.connect("build-finished", copy_editions)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -12,7 +12,7 @@ from companion.figures.probability_tables import ProbabilityTable, probability_t
 from companion.figures.separation import SeparationExplorable
 from companion.figures.source import Source, show_source
 from companion.figures.style import COLOURS, LINES, blank, colour, use_style
-from companion.figures.tables import Table, results_table
+from companion.figures.tables import TextTable, results_table
 
 __all__ = [
     "COLOURS",
@@ -22,7 +22,7 @@ __all__ = [
     "ProbabilityTable",
     "SeparationExplorable",
     "Source",
-    "Table",
+    "TextTable",
     "blank",
     "circle",
     "colour",

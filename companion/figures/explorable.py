@@ -6,6 +6,7 @@ The HTML works there as it does live; where scripts are forbidden, it shows all 
 """
 
 from collections.abc import Sequence
+from html import escape
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from matplotlib import pyplot
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from companion.figures.explorable_page import page
+from companion.figures.embedded import attribute, script_of, style_of
 from companion.figures.pictures import as_array, channels_last, data_uri, encode, render
 
 Pixels = NDArray[np.uint8]
@@ -42,12 +43,12 @@ class Explorable:
         caption: str = "",
         start: int | Sequence[int] = 0,
     ) -> None:
-        table = isinstance(frames, list | tuple) and bool(frames)
-        table = table and isinstance(frames[0], list | tuple)
-        rows = [list(row) for row in frames] if table else [list(frames)]
-        self.sizes = [len(rows), len(rows[0])] if table else [len(rows[0])]
-        named = list(labels) if table else [labels]
-        self.labels = [[str(label) for label in names] for names in named]
+        rows = list(frames)
+        two = bool(rows) and isinstance(rows[0], list | tuple)
+        if not two:  # one slider walks along a table of one row
+            rows = [rows]
+        self.sizes = [len(rows), len(rows[0])] if two else [len(rows[0])]
+        self.labels = [[str(label) for label in names] for names in (labels if two else [labels])]
         self.descriptions = [description] if isinstance(description, str) else list(description)
         self.start = [start] * len(self.sizes) if isinstance(start, int) else list(start)
         self.alt, self.caption = alt, caption
@@ -59,7 +60,7 @@ class Explorable:
         if len(shapes) > 1:
             raise ValueError(f"all frames must be of one size, got {shapes[0]} and {shapes[1]}")
         self.sheet = encode(np.concatenate(self.strips()))
-        self.id, self.html = page(data_uri(self.sheet), alt, caption, self.facts())
+        self.html = page(data_uri(self.sheet), alt, caption, self.facts())
 
     def check(self, widths: list[int]) -> None:
         """Raise ValueError unless frames, labels, descriptions and start fit together."""
@@ -151,3 +152,19 @@ def as_frame(frame: Any) -> Pixels:
     drawn = render(frame, 1)
     pyplot.close(frame)
     return drawn
+
+
+def page(source: str, alt: str, caption: str, facts: dict[str, Any]) -> str:
+    """Write the HTML; `source` is the address of the sheet that holds all frames.
+
+    Without the script (an untrusted notebook, a printer) it shows the whole sheet.
+    """
+    across = facts["columns"] * facts["width"]
+    across *= max(1, 700 // across)
+    look = "max-width:100%;height:auto" + (";image-rendering:pixelated" if facts["look"] else "")
+    return (
+        f'{style_of("explorable")}<figure class="companion-explorable" {attribute(facts)}>'
+        f'<img class="dark-light" src="{source}" alt="{escape(alt)}" width="{across}"'
+        f' style="{look}">'
+        f"<figcaption>{caption}</figcaption></figure>{script_of('explorable')}"
+    )

@@ -7,7 +7,6 @@ from math import cos, pi, sin
 import networkx as nx
 import numpy as np
 
-from companion.figures.shapes import rising
 from companion.graphs.independence import topological
 
 Rows = list[list[int]]
@@ -93,6 +92,8 @@ def crossings(rows: Rows, links: Sequence[tuple[int, int]]) -> int:
 
 def columns(rows: Rows, links: Sequence[tuple[int, int]], nodes: int) -> dict[int, float]:
     """Move each layer towards its neighbours and keep its order; threads need less room."""
+    from sklearn.isotonic import isotonic_regression  # slow to import
+
     near: dict[int, list[int]] = {i: [] for row in rows for i in row}
     for a, b in links:
         near[a].append(b)
@@ -105,6 +106,6 @@ def columns(rows: Rows, links: Sequence[tuple[int, int]], nodes: int) -> dict[in
     for sweep in range(SWEEPS):
         for row in rows if sweep % 2 else rows[::-1]:
             wanted = [np.mean([x[j] for j in near[i]] or [x[i]]) for i in row]
-            placed = rising(np.array(wanted) - ahead[row[0]]) + ahead[row[0]]
+            placed = isotonic_regression(np.array(wanted) - ahead[row[0]]) + ahead[row[0]]
             x.update(zip(row, placed.tolist(), strict=True))
     return x

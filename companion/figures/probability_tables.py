@@ -7,7 +7,7 @@ from itertools import product
 
 import torch
 
-from companion.figures.tables import Table as TextTable
+from companion.figures.tables import TextTable
 from companion.graphs.table import Table
 from companion.words import nearest
 

@@ -1,7 +1,7 @@
 """D-separation to play with: observe nodes of a graph and see where information flows."""
 
 from collections import deque
-from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping
+from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice, pairwise
 from typing import Any
 
@@ -10,7 +10,7 @@ import networkx as nx
 from companion.figures.layouts import layered
 from companion.figures.separation_page import NARROW, WIDE, drawing, page
 from companion.figures.shapes import Positions, extents, fitted, frame, routes, wrapped
-from companion.graphs.independence import Reachability, topological
+from companion.graphs.independence import Reachability, d_separated, topological
 from companion.words import nearest
 
 TOUCH = 44.0  # CSS pixels: the least height and width of a node
@@ -59,7 +59,7 @@ class SeparationExplorable:
         self.names = {node: (names or {}).get(node, str(node)) for node in self.nodes}
         self.alt = alt
         self.connected = connected(dag, self.source, self.observed)
-        self.id, self.html = page(self.drawings(places), self.facts(), caption, alt, label)
+        self.html = page(self.drawings(places), self.facts(), caption, label)
 
     def check(self, members: Iterable[Hashable], positions: Positions) -> None:
         """Raise ValueError for a node that is not there or has no position."""
@@ -135,19 +135,28 @@ def active_edges(
     dag: nx.DiGraph, source: Hashable, observed: Collection[Hashable]
 ) -> set[tuple[Hashable, Hashable]]:
     """Return the edges on the active trails from `source` to nodes that are not observed."""
-    seen = set(observed)
-    opening = seen.union(*(nx.ancestors(dag, node) for node in seen))
+    opening = set().union(*(nx.ancestors(dag, node) for node in observed))
     lit: set[tuple[Hashable, Hashable]] = set()
     for trail in trails(dag, source):
-        passed = [
-            node in opening
-            if dag.has_edge(a, node) and dag.has_edge(b, node)
-            else node not in seen
-            for a, node, b in zip(trail, trail[1:], trail[2:], strict=False)
-        ]
-        if all(passed) and trail[-1] not in seen:
-            lit.update((a, b) if dag.has_edge(a, b) else (b, a) for a, b in pairwise(trail))
+        edges = [(a, b) if dag.has_edge(a, b) else (b, a) for a, b in pairwise(trail)]
+        if trail[-1] not in observed and is_active(trail, edges, observed, opening):
+            lit.update(edges)
     return lit
+
+
+def is_active(
+    trail: Sequence[Hashable],
+    edges: Collection[tuple[Hashable, Hashable]],
+    observed: Collection[Hashable],
+    opening: Collection[Hashable],
+) -> bool:
+    """Ask for d-separation on a trail alone, where no other trail can join its ends.
+
+    `opening` have an observed descendant: each has an observed child of its own here.
+    """
+    below = [(node, (node, "below")) for node in trail if node in opening]
+    seen = [node for node in trail if node in observed] + [child for _, child in below]
+    return not d_separated(nx.DiGraph([*edges, *below]), trail[0], trail[-1], seen)
 
 
 def trails(dag: nx.DiGraph, source: Hashable) -> Iterator[list[Hashable]]:

@@ -86,10 +86,14 @@ def routes(
 
 def frame(shapes: Iterable[Shape], edges: Iterable[Edge]) -> tuple[float, float, float, float]:
     """Return the least box (left, top, right, bottom) that holds all nodes and edges."""
-    corners = [(s.x + i * s.half_width, s.y + i * s.half_height) for s in shapes for i in (-1, 1)]
-    middles = [(edge.curve * [[0.25], [0.5], [0.25]]).sum(0) for edge in edges]
-    low, high = (pick(np.array([*corners, *middles]), axis=0) for pick in (np.min, np.max))
-    return (*(low - ROOM).tolist(), *(high + ROOM).tolist())
+    points = []
+    for x, y, wide, tall, _ in shapes:
+        points += [(x - wide, y - tall), (x + wide, y + tall)]
+    for start, middle, end in (edge.curve for edge in edges):
+        points.append(start / 4 + middle / 2 + end / 4)  # where the curve is half-way
+    left, top = np.min(points, axis=0).tolist()
+    right, bottom = np.max(points, axis=0).tolist()
+    return left - ROOM, top - ROOM, right + ROOM, bottom + ROOM
 
 
 def arrow(edge: Edge, half: float = 4.6) -> Points:
@@ -103,8 +107,9 @@ def wrapped(name: str, width: int = WRAP) -> str:
     """Break a name between words, as evenly as its number of lines allows."""
     if "\n" in name or "$" in name or len(name) <= width:
         return name
-    tried = [fill(name, w, break_long_words=False) for w in range(1, width + 1)]
-    return next(lines for lines in tried if lines.count("\n") == tried[-1].count("\n"))
+    breaks = fill(name, width, break_long_words=False).count("\n")
+    tried = (fill(name, narrow, break_long_words=False) for narrow in range(1, width + 1))
+    return next(lines for lines in tried if lines.count("\n") == breaks)
 
 
 def extents(
@@ -172,20 +177,24 @@ def stretch(at: Points, half: Points, length: float) -> float:
 
 
 def apart(at: Points, half: Points, width: float) -> None:
-    """Push the nodes of each row apart; lower every second one where the row is too full."""
+    """Push the nodes of each row apart; lower every second one where the row is too full.
+
+    Where the nodes may not change places, the least moves in squares are an isotonic regression.
+    """
+    from sklearn.isotonic import isotonic_regression  # slow to import
+
     rows = at[:, 1].round(6)
     step = min(np.diff(np.unique(rows)), default=1.0) / 2
     left = (at[:, 0] - half).min()
     for row in np.unique(rows):
         members = np.flatnonzero(rows == row)
         members = members[np.argsort(at[members, 0], kind="stable")]
-        for part in (
-            (members,) if 2 * half[members].sum() <= width else (members[::2], members[1::2])
-        ):
+        full = 2 * half[members].sum() > width
+        for part in (members[::2], members[1::2]) if full else (members,):
             ahead = np.cumsum(2 * half[part]) - half[part]
             free = left, left + max(width - 2 * half[part].sum(), 0.0)
-            at[part, 0] = rising(at[part, 0] - ahead).clip(*free) + ahead
-        if 2 * half[members].sum() > width:
+            at[part, 0] = isotonic_regression(at[part, 0] - ahead).clip(*free) + ahead
+        if full:
             at[members[1::2], 1] += step
 
 
@@ -197,12 +206,3 @@ def needed(at: Points, half: Points) -> float:
         if across < half[i, 0] + half[j, 0] - 1e-6 and rise > 1e-6:
             least = max(least, (half[i, 1] + half[j, 1] + BELOW) / rise)
     return least
-
-
-def rising(wanted: Points) -> Points:
-    """Return the rising sequence that is nearest in squares: isotonic regression."""
-    total = np.append(0, np.cumsum(wanted))
-    n = len(wanted)
-    mean = [[(total[k + 1] - total[j]) / (k + 1 - j) for k in range(j, n)] for j in range(n)]
-    lowest = [[min(row[max(0, i - j) :]) for j, row in enumerate(mean[: i + 1])] for i in range(n)]
-    return np.array([max(row) for row in lowest])

@@ -41,7 +41,7 @@ def cell(entry: Any, factor: float = 1.0) -> str:
 
 
 @dataclass(frozen=True)
-class Table:
+class TextTable:
     """Rows of text under a header; shows itself as Markdown, and as text in a terminal."""
 
     header: tuple[str, ...]
@@ -71,7 +71,7 @@ def results_table(
     rows: Sequence[Mapping[str, Any]],
     columns: Sequence[str] | None = None,
     percent: Collection[str] = (),
-) -> Table:
+) -> TextTable:
     """Lay results out as a table, e.g. model, ours, published, source.
 
     An entry is text, a number, None, or an estimate with `value` and `error` (one standard
@@ -90,4 +90,4 @@ def results_table(
         for row in rows
     ]
     numeric = tuple(all(not isinstance(row.get(n), str) for row in rows) for n in names)
-    return Table(tuple(names), tuple(body), numeric)
+    return TextTable(tuple(names), tuple(body), numeric)

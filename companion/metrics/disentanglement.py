@@ -65,7 +65,7 @@ def mutual_information_gap(codes: Tensor, factors: Tensor, bins: int = 20) -> In
     of_bin = np.bincount(cells.ravel(), minlength=k * bins)
     information, pointwise, surprise = [], [], []
     for factor in factors.cpu().numpy().T:
-        label, of_value = relabelled(factor)
+        _, label, of_value = np.unique(factor, return_inverse=True, return_counts=True)
         joint = np.bincount(
             (cells * len(of_value) + label[:, None]).ravel(), minlength=k * bins * len(of_value)
         )
@@ -221,24 +221,9 @@ def check_labelled(codes: Tensor, factors: Tensor, like: Labelled | None = None)
 
 def histogram_place(codes: Tensor, bins: int) -> np.ndarray:
     """Find the bin of each value (N, K), of equal width by dimension, as np.histogram does."""
-    z = codes.detach().double().cpu().numpy()
-    low, high = z.min(0), z.max(0)
-    low, high = np.where(low == high, [low - 0.5, high + 0.5], [low, high])
-    edges = np.linspace(low, high, bins + 1)
-    place = ((z - low) * (bins / (high - low))).astype(np.int64).clip(0, bins - 1)
-    column = np.arange(z.shape[1])  # rounding can be one bin off; the edges decide
-    place -= z < edges[place, column]
-    place += (z >= edges[place + 1, column]) & (place < bins - 1)
-    return place
-
-
-def relabelled(factor: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Number a factor's values from 0; return the numbers (N,) and the count of each."""
-    label = factor - factor.min()
-    if label.max() > len(label):  # far apart: numbering them by rank needs a sort
-        label = np.unique(label, return_inverse=True)[1]
-    count = np.bincount(label)
-    return label, count
+    columns = codes.detach().double().cpu().numpy().T
+    place = [np.digitize(z, np.histogram_bin_edges(z, bins)[1:-1]) for z in columns]
+    return np.stack(place, -1)
 
 
 def n_log_n(count: np.ndarray) -> np.ndarray:
