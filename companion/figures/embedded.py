@@ -12,8 +12,10 @@ from typing import Any
 
 
 def read(name: str) -> str:
-    """Read a file of `web/`."""
-    return (files("companion.figures") / "web" / name).read_text(encoding="utf-8")
+    """Read a file of `web/` without what is there for its own readers: margins and comments."""
+    text = (files("companion.figures") / "web" / name).read_text(encoding="utf-8")
+    lines = (line.strip() for line in text.splitlines())
+    return "".join(f"{line}\n" for line in lines if line and not line.startswith("//"))
 
 
 @cache
