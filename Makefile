@@ -3,6 +3,7 @@
 # make chapters    execute the chapters (ALL=1: also recalling what the others train)
 # make notebooks   execute the chapters whose script changed (ALL=1: every one)
 # make bench       measure speed and memory
+# make mutants     plant wrong versions: do the tests notice? An hour (ONLY=...: some of them)
 # make lab         open the chapters in JupyterLab
 # make clean       remove what was built, keep what was installed
 
@@ -15,7 +16,7 @@ EXECUTED = $(if $(ALL),$(NOTEBOOKS),$$(grep -L '"subset: int' $(NOTEBOOKS)))
 # Reading has a small environment of its own, unless the large one is there already.
 READER := $(if $(wildcard .venv/.ready),.venv,.venv-book)
 
-.PHONY: book test lint units chapters notebooks bench lab clean
+.PHONY: book test lint units chapters notebooks bench mutants lab clean
 .DEFAULT_GOAL := book
 
 # uv, where it can be had and reaches the packages, installs in a tenth of pip's time.
@@ -70,6 +71,9 @@ bench: .venv/.ready
 	.venv/bin/python tests/bench/drawing.py
 	OMP_NUM_THREADS=1 .venv/bin/python tests/bench/graphs.py
 	OMP_NUM_THREADS=1 .venv/bin/python tests/bench/disentanglement.py
+
+mutants: .venv/.ready
+	.venv/bin/python tests/mutants.py $(ONLY)
 
 lab: .venv/.ready
 	.venv/bin/jupyter lab --notebook-dir book
