@@ -12,7 +12,7 @@ import torchvision.datasets
 
 from companion.data import catalogue, hoda, load, unit
 from companion.data.drawing.standins import draw
-from companion.data.originals import ARCHIVES, find, parse
+from companion.data.originals import ARCHIVES, Found, find, parse
 from companion.experiments import extractor_of
 from companion.worlds.gaussians import eight_gaussians, eight_gaussians_density
 
@@ -185,3 +185,17 @@ def test_no_stand_in_is_drawn_twice_however_many_there_are():
     images, labels = draw("mnist", 5_020, seed=0)
     ones = images[labels == 1].flatten(1)
     assert len(ones) == 502 == len(ones.unique(dim=0))
+
+
+def test_an_original_image_is_read_row_by_row():
+    """One image of 2 x 3 pixels for training, one for testing, and a label for each."""
+    picture = bytearray(struct.pack(">HBBIII", 0, 8, 3, 1, 2, 3) + bytes(range(6)))
+    label = bytearray(struct.pack(">HBBI", 0, 8, 1, 1) + bytes([7]))
+    found = catalogue.original(Found("", None, [picture, label, picture, label], []))
+    for images, labels in (found[:2], found[2:]):
+        assert images.tolist() == [[[[0, 1, 2], [3, 4, 5]]]] and labels.tolist() == [7]
+
+
+def test_no_test_image_of_a_stand_in_is_trained_on():
+    images, _, tests, _ = catalogue.drawn("mnist", 300, 200)
+    assert len(torch.cat([images, tests]).flatten(1).unique(dim=0)) == 500

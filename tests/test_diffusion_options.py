@@ -12,7 +12,7 @@ from companion.metrics.diffusion import bits_per_dimension, decoded_log_prob
 from companion.models.diffusion import Diffusion, cosine_schedule, linear_schedule
 from companion.objectives.diffusion import denoising_loss, weight_of_noise
 from companion.paths import Prediction
-from companion.samplers import invert
+from companion.samplers import invert, sample
 from companion.samplers.diffusion import path
 from companion.worlds.mixture import NoisedMixture
 
@@ -140,3 +140,34 @@ def test_points_of_a_later_time_are_points_of_the_first_under_noise(t):
         a, b = function(found), function(truth)
         error = ((a.var(0) + b.var(0)) / n).sqrt()
         assert ((a.mean(0) - b.mean(0)).abs() < 4 * error).all()
+
+
+def test_labels_and_guidance_reach_every_guess_forwards_and_back():
+    told: list[dict] = []
+
+    def predict(x: Tensor, t: Tensor, **condition: object) -> Prediction:
+        told.append(condition)
+        return WORLD.predict(x, t)
+
+    model, y = SimpleNamespace(alpha_bar=WORLD.alpha_bar, predict=predict), torch.tensor([3, 4])
+    sample(model, torch.randn(2, 2).double(), 5, y=y, guidance=2.0)
+    invert(model, torch.randn(2, 2).double(), 5, y=y)
+    assert told == [{"y": y, "guidance": 2.0}] * 5 + [{"y": y}] * 5
+
+
+def test_fresh_noise_comes_from_the_generator_that_was_given():
+    x, found = torch.randn(4, 2).double(), []
+    for seed in (1, 1, 2):
+        torch.rand(3)  # whatever else is drawn
+        draw = torch.Generator().manual_seed(seed)
+        found.append(sample(WORLD, x, 10, eta=1.0, generator=draw))
+    assert torch.equal(found[0], found[1]) and not torch.equal(found[0], found[2])
+
+
+def test_the_bound_is_told_the_labels():
+    net, y = Told(), torch.tensor([1, 7, 7])
+    model = Diffusion(net, cosine_schedule(50), "noise", classes=10)
+    x = torch.zeros(3, 1, 2, 2)
+    for labels in (y, None):
+        bits_per_dimension(model, x, labels, strata=3)
+        assert net.y is labels
