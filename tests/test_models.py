@@ -220,3 +220,11 @@ def test_the_second_half_of_a_code_is_the_logarithm_of_its_variance():
     q = model.encode(x)
     torch.testing.assert_close(q.mean, x.flatten(1)[:, :2])
     torch.testing.assert_close(q.variance.log(), x.flatten(1)[:, 2:])
+
+
+def test_a_decoder_writes_numbers_of_either_sign():
+    """Logits, or what a sigmoid makes means of: nothing bends them after the last layer."""
+    torch.manual_seed(0)
+    for size in (12, 28):
+        raw = image_decoder(6, size=size, width=4)(torch.randn(50, 6))
+        assert raw.min() < -0.1 and raw.max() > 0.1

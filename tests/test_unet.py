@@ -20,10 +20,12 @@ def woken(module: nn.Module) -> nn.Module:
     return module
 
 
-def test_attention_is_torch_s():
-    attention = woken(Attention(16, heads=4))
-    x = torch.randn(2, 16, 3, 5)
-    oracle = nn.MultiheadAttention(16, 4, batch_first=True)
+@pytest.mark.parametrize(("channels", "heads"), [(16, 4), (16, 1), (24, 2)])
+def test_attention_is_torch_s(channels, heads):
+    """Also where the number of heads is not their width."""
+    attention = woken(Attention(channels, heads))
+    x = 4 * torch.randn(2, channels, 3, 5)
+    oracle = nn.MultiheadAttention(channels, heads, batch_first=True)
     with torch.no_grad():
         oracle.in_proj_weight.copy_(attention.qkv.weight[:, :, 0, 0])
         oracle.in_proj_bias.copy_(attention.qkv.bias)
