@@ -4,6 +4,7 @@
 # make notebooks   execute the chapters whose script changed (ALL=1: every one)
 # make bench       measure speed and memory
 # make findings    see whether libraries still do what findings/ says; needs a network
+# make mutants     plant wrong versions: do the tests notice? An hour (ONLY=...: some of them)
 # make lab         open the chapters in JupyterLab
 # make clean       remove what was built, keep what was installed
 
@@ -16,7 +17,7 @@ EXECUTED = $(if $(ALL),$(NOTEBOOKS),$$(grep -L '"subset: int' $(NOTEBOOKS)))
 # Reading has a small environment of its own, unless the large one is there already.
 READER := $(if $(wildcard .venv/.ready),.venv,.venv-book)
 
-.PHONY: book test lint units chapters notebooks bench findings lab clean
+.PHONY: book test lint units chapters notebooks bench findings mutants lab clean
 .DEFAULT_GOAL := book
 
 # uv, where it can be had and reaches the packages, installs in a tenth of pip's time.
@@ -75,6 +76,8 @@ bench: .venv/.ready
 
 findings:
 	@PYTHON=$(PYTHON) findings/run.sh
+mutants: .venv/.ready
+	.venv/bin/python tests/mutants.py $(ONLY)
 
 lab: .venv/.ready
 	.venv/bin/jupyter lab --notebook-dir book

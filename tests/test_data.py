@@ -12,7 +12,8 @@ import torchvision.datasets
 
 from companion.data import catalogue, hoda, load, unit
 from companion.data.drawing.standins import draw
-from companion.data.originals import ARCHIVES, find, parse
+from companion.data.originals import ARCHIVES, Found, find, parse
+from companion.experiments import extractor_of
 from companion.worlds.gaussians import eight_gaussians, eight_gaussians_density
 
 DATA = os.environ.get("COMPANION_DATA", "")
@@ -166,3 +167,35 @@ def test_the_first_persian_test_images_hold_all_digits():
         pytest.skip("the original Hoda set is neither in COMPANION_DATA nor in the cache")
     counts = load("persian").test[1][:1000].bincount(minlength=10)
     assert counts.min() > 60 and counts.max() < 140  # 100 each, 4 standard deviations of 10
+
+
+def test_drawn_sandals_and_sneakers_are_named_as_what_they_are():
+    """The pinned extractor, trained on photographs, reads them: 100 % and 90 % of 2,000 right."""
+    network = extractor_of("fashion-mnist").model
+    images, labels = draw("fashion-mnist", 400, seed=0)
+    with torch.no_grad():
+        said = network.classify(unit(images)).argmax(1)
+    sandal, sneaker = map(ARCHIVES["fashion-mnist"].class_names.index, ("Sandal", "Sneaker"))
+    for one, other in ((sandal, sneaker), (sneaker, sandal)):
+        assert (said[labels == one] == one).sum() > (said[labels == one] == other).sum() + 10
+
+
+def test_no_stand_in_is_drawn_twice_however_many_there_are():
+    """Classes are drawn 500 at a time, each time with other dice."""
+    images, labels = draw("mnist", 5_020, seed=0)
+    ones = images[labels == 1].flatten(1)
+    assert len(ones) == 502 == len(ones.unique(dim=0))
+
+
+def test_an_original_image_is_read_row_by_row():
+    """One image of 2 x 3 pixels for training, one for testing, and a label for each."""
+    picture = bytearray(struct.pack(">HBBIII", 0, 8, 3, 1, 2, 3) + bytes(range(6)))
+    label = bytearray(struct.pack(">HBBI", 0, 8, 1, 1) + bytes([7]))
+    found = catalogue.original(Found("", None, [picture, label, picture, label], []))
+    for images, labels in (found[:2], found[2:]):
+        assert images.tolist() == [[[[0, 1, 2], [3, 4, 5]]]] and labels.tolist() == [7]
+
+
+def test_no_test_image_of_a_stand_in_is_trained_on():
+    images, _, tests, _ = catalogue.drawn("mnist", 300, 200)
+    assert len(torch.cat([images, tests]).flatten(1).unique(dim=0)) == 500

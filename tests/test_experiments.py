@@ -15,6 +15,7 @@ from tiny_data import put_in_place
 from companion.data.augment import flip_and_shift, shift, shifted
 from companion.data.forms import stored
 from companion.experiments import EXPERIMENTS
+from companion.objectives import negative_tc_elbo
 from companion.recipes import Recipe
 from companion.train.loop import steps_of
 from companion.train.state import State
@@ -235,3 +236,24 @@ def test_a_critic_is_moved_to_tell_real_from_fake(name):
     before = gap()
     stepped(recipe, "critic")
     assert gap() > before
+
+
+@pytest.mark.parametrize(
+    ("name", "choices"), [("vae", {}), ("gan", {}), ("wgan", {}), ("ddpm", SMALL)]
+)
+def test_images_are_judged_by_an_extractor_of_their_own_kind(name, choices):
+    for data in ("mnist", "fashion-mnist"):
+        recipe = EXPERIMENTS[name](data=data, **choices)
+        [judge] = recipe.stands_on
+        assert judge.config["choices"]["data"] == data
+
+
+def test_the_aggregate_of_a_few_images_is_told_how_few_they_are():
+    """The weights of the batch's posteriors depend on the number of images behind it."""
+    found = trace(EXPERIMENTS["beta_tcvae"], 1, images=7)["terms"][0]["vae/total correlation"]
+    torch.manual_seed(0)
+    recipe = EXPERIMENTS["beta_tcvae"](images=7)
+    batch = recipe.data().seen_as("unit").take("train", torch.arange(16))
+    torch.manual_seed(1)
+    expected = negative_tc_elbo(recipe.model, batch, 0, n=7, beta=25.0)["total correlation"]
+    assert found == pytest.approx(expected.mean().item(), rel=1e-3)

@@ -8,7 +8,7 @@ from torch import nn
 
 from companion.files import DamagedFile
 from companion.runs.publish import thinned
-from companion.tensors import load_weights, pack, save_tensors, unpack, unpressed
+from companion.tensors import digest, load_weights, pack, save_tensors, unpack, unpressed
 
 SHAPES = [(64, 64), (8, 32, 4, 4), (32, 128), (2, 4096)]
 
@@ -89,3 +89,19 @@ def test_nine_snapshots_stay_and_the_gaps_between_them_grow():
     kept = [int(k) for k in thinned({f"{k:04d}": torch.ones(1) for k in range(1, 101)})]
     gaps = [b - a for a, b in pairwise(kept)]
     assert len(kept) == 9 and kept[0] == 1 and kept[-1] == 100 and gaps == sorted(gaps)
+
+
+def test_a_digest_tells_names_kinds_shapes_bytes_and_records_apart():
+    """Zeros of 24 bytes: only what is said of them differs."""
+    zeros = torch.zeros(2, 3)
+    told = [
+        ({"a": zeros}, "{}"),
+        ({"b": zeros}, "{}"),
+        ({"a": zeros.T}, "{}"),
+        ({"a": zeros.flatten()}, "{}"),
+        ({"a": zeros.int()}, "{}"),
+        ({"a": zeros + 1}, "{}"),
+        ({"a": zeros}, "{ }"),
+    ]
+    assert len({digest(tensors, record) for tensors, record in told}) == len(told)
+    assert digest({"a": zeros}, "") == digest({"a": zeros.clone()}, "")

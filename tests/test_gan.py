@@ -151,3 +151,19 @@ def test_what_a_run_keeps_survives_a_restart_and_is_published(monkeypatch, tmp_p
     people = publish(whole, tmp_path / "c")  # of whom not even drawn faces are kept
     assert not (people.folder / "snapshots.safetensors").exists()
     assert load_tensors(light.folder / "snapshots.safetensors")[1]["epochs"] == 4
+
+
+def test_a_critic_ends_in_a_convolution():
+    """A logit, or a Wasserstein critic's number, is not bent."""
+    for spectral in (False, True):
+        last, flat = [*image_critic((4, 4, 4), spectral)][-2:]
+        assert isinstance(last, nn.Conv2d) and isinstance(flat, nn.Flatten)
+
+
+def test_codes_are_drawn_from_the_standard_normal():
+    """Of 200,000 numbers, each moment and share within 4 standard errors."""
+    z = GAN(nn.Linear(1, 1), nn.Identity(), 100).codes(2000).flatten().double()
+    for value, mean, variance in (
+        (z, 0, 1), (z.square(), 1, 2), (z.abs() < 1, 0.68269, 0.2166), (z > 2, 0.02275, 0.0222),
+    ):  # fmt: skip
+        assert abs(value.double().mean().item() - mean) < 4 * (variance / 200_000) ** 0.5

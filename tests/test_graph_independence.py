@@ -187,3 +187,26 @@ def test_there_are_as_many_graphs_and_statements_as_published():
         found = unsided(statements(range(n)))
         assert len(found) == len(list(statements(range(n)))) == count
         assert count == (4**n - 2 * 3**n + 2**n) / 2
+
+
+def test_a_trail_passes_a_collider_that_only_an_observed_descendant_opens():
+    """It turns round in the collider, and does not go down to what is observed."""
+    dag = nx.DiGraph([("a", "c"), ("b", "c"), ("c", "d")])
+    assert active_trail(dag, "a", "b", "d") == ["a", "c", "b"]
+    assert active_trail(dag, "a", "b") is None and active_trail(dag, "a", "d", "c") is None
+
+
+def test_trails_are_active_and_shortest_on_every_graph_of_four_nodes():
+    opened = 0
+    for dag in FOUR:
+        ball, skeleton = Reachability(dag), dag.to_undirected()
+        for x, y in combinations("abcd", 2):
+            ways = list(nx.all_simple_paths(skeleton, x, y))
+            rest = sorted(set("abcd") - {x, y})
+            for given in (set(), {rest[0]}, {rest[1]}, set(rest)):
+                trail = ball.trail(x, y, given)
+                lengths = [len(way) for way in ways if is_active(dag, way, given)]
+                assert (len(trail) if trail else None) == min(lengths, default=None)
+                assert trail is None or is_active(dag, trail, given)
+                opened += trail is not None
+    assert opened > 5000  # of 543 x 6 x 4

@@ -1,5 +1,6 @@
 """Markov networks: partition functions, junction trees, Gibbs sampling, potentials."""
 
+import math
 import random
 from itertools import combinations, product
 from math import log, sqrt
@@ -235,3 +236,25 @@ def test_maximal_cliques_are_networkxs():
         found = maximal_cliques(graph)
         assert {frozenset(c) for c in found} == {frozenset(c) for c in nx.find_cliques(graph)}
         assert found == sorted(found) and all(list(c) == sorted(c) for c in found)
+
+
+def test_the_best_state_given_evidence_is_told_with_the_evidence():
+    """log p(x, e), as of a Bayesian network: that of the whole row, and no row has more."""
+    rng = random.Random(8)
+    for _ in range(20):
+        net = random_markov(rng, 5)
+        evidence = possible(net, rng)
+        best, log_prob = net.most_probable(evidence)
+        place = [net.states[n].index({**best, **evidence}[n]) for n in net.nodes]
+        assert log_prob == pytest.approx(net.log_prob(torch.tensor([place])).item())
+        agree = net.joint().restrict(evidence).values
+        assert agree.max().log().item() == pytest.approx(log_prob)
+
+
+@pytest.mark.parametrize("size", [1e-200, 1e200])
+def test_factors_of_any_size_have_one_best_state(size):
+    values = torch.tensor([[1.0, 2], [5, 3]], dtype=torch.double)
+    net = MarkovNet([Table(size * values, "ab"), Table(size * values, "bc")])
+    best, log_prob = net.most_probable()
+    assert best == {"a": "1", "b": "1", "c": "0"}  # 3 x 5; 1 + 2 and 5 + 3 times their columns
+    assert math.exp(log_prob) == pytest.approx(15 / (6 * 3 + 5 * 8))

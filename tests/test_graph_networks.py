@@ -156,3 +156,11 @@ def test_random_rows_are_uniform_on_the_simplex():
     cdf = 1 - (1 - p.sort().values) ** 2
     steps = torch.linspace(0, 1, 20_001, dtype=torch.float64)[1:]
     assert (cdf - steps).abs().max().item() < 2.2 / sqrt(20_000)  # Kolmogorov, 1e-4
+
+
+def test_a_conditional_law_is_the_share_of_each_row_and_uniform_in_rows_that_never_happen():
+    law = Table([[0.1, 0.3, 0.2], [0, 0, 0], [0.4, 0, 0]], ["a", "b"])
+    rows = law.conditional("b", "a").values
+    shares = torch.tensor([[1, 3, 2], [2, 2, 2], [6, 0, 0]]).double() / 6
+    torch.testing.assert_close(rows, shares)
+    torch.testing.assert_close(law.conditional(["a", "b"]).values, law.values)

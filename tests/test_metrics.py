@@ -242,3 +242,8 @@ def test_a_grating_has_all_its_power_in_its_own_ring(cycles: int) -> None:
     power = radial_spectrum(wave)
     assert power.argmax() == cycles - 1
     assert power.sum() - power.max() < 1e-9 * power.max()  # rounding alone
+
+
+def test_adding_one_image_to_all_images_changes_no_spectrum() -> None:
+    x, one = torch.rand(9, 1, 16, 16).double(), 5 * torch.rand(1, 1, 16, 16).double()
+    torch.testing.assert_close(radial_spectrum(x + one), radial_spectrum(x))

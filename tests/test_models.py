@@ -202,3 +202,29 @@ def test_a_classifier_is_linear_in_its_features():
     assert model.code(x).shape == (4, 64) and (model.code(x) >= 0).all()
     torch.testing.assert_close(model.classify(x), model.head(model.code(x)))
     assert Classifier(nn.Flatten(), 784, classes=3).classify(x).shape == (4, 3)
+
+
+@pytest.mark.parametrize("name", LIKELIHOODS)
+def test_a_vae_s_images_are_means_of_codes_from_the_prior(name):
+    """Not draws of pixels: no noise, and no image of black and white."""
+    torch.manual_seed(0)
+    model = small(VAE, name).eval()
+    torch.manual_seed(1)
+    images = model.sample(5)
+    torch.manual_seed(1)
+    torch.testing.assert_close(images, model.decode(torch.randn(5, 3)).mean)
+
+
+def test_the_second_half_of_a_code_is_the_logarithm_of_its_variance():
+    model, x = VAE(nn.Flatten(), nn.Identity(), 2), torch.rand(4, 1, 2, 2)
+    q = model.encode(x)
+    torch.testing.assert_close(q.mean, x.flatten(1)[:, :2])
+    torch.testing.assert_close(q.variance.log(), x.flatten(1)[:, 2:])
+
+
+def test_a_decoder_writes_numbers_of_either_sign():
+    """Logits, or what a sigmoid makes means of: nothing bends them after the last layer."""
+    torch.manual_seed(0)
+    for size in (12, 28):
+        raw = image_decoder(6, size=size, width=4)(torch.randn(50, 6))
+        assert raw.min() < -0.1 and raw.max() > 0.1

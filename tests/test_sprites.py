@@ -3,6 +3,7 @@
 from functools import partial
 from itertools import product
 from math import log
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -14,7 +15,7 @@ from companion.data.forms import IMAGES
 from companion.experiments import beta_tcvae, beta_vae, face_reader, face_vae, two_layer_face_vae
 from companion.measures.faces import of_reader
 from companion.measures.sprites import of_code, of_factors, posteriors
-from companion.metrics import kl_decomposition
+from companion.metrics import Estimate, kl_decomposition
 from companion.models.classifier import Reader
 from companion.models.vae import VAE
 from companion.nets import (
@@ -216,3 +217,15 @@ def test_a_reader_gives_numbers_and_probabilities():
 def test_wrong_choices_are_answered_in_one_sentence(call, says):
     with pytest.raises(ValueError, match=says):
         call()
+
+
+def test_scores_of_a_code_are_taken_where_it_was_not_fitted(monkeypatch):
+    """A random code tells nothing of factors; deep trees remember their own half all the same."""
+    patched = SimpleNamespace(score=Estimate(0.0, 0.0, 1))  # fifty machines that take long to fit
+    monkeypatch.setattr("companion.measures.sprites.separated_predictability", lambda *a: patched)
+    torch.manual_seed(0)
+    data, model = sprites(200), beta_vae().model
+    code = torch.randn(200, 20)
+    model.encoder.forward = lambda x: code[: len(x)]
+    guess = sum(1 / k for k in dsprites.SIZES) / 5  # right answers without knowing anything
+    assert of_code(model, data)["informativeness"].value < guess + 0.1

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from companion.nets.unet import Attention, ResBlock, UNet, time_embedding
+from companion.nets.unet import Attention, ResBlock, UNet, normal, time_embedding
 
 
 @pytest.fixture(autouse=True)
@@ -20,10 +20,12 @@ def woken(module: nn.Module) -> nn.Module:
     return module
 
 
-def test_attention_is_torch_s():
-    attention = woken(Attention(16, heads=4))
-    x = torch.randn(2, 16, 3, 5)
-    oracle = nn.MultiheadAttention(16, 4, batch_first=True)
+@pytest.mark.parametrize(("channels", "heads"), [(16, 4), (16, 1), (24, 2)])
+def test_attention_is_torch_s(channels, heads):
+    """Also where the number of heads is not their width."""
+    attention = woken(Attention(channels, heads))
+    x = 4 * torch.randn(2, channels, 3, 5)
+    oracle = nn.MultiheadAttention(channels, heads, batch_first=True)
     with torch.no_grad():
         oracle.in_proj_weight.copy_(attention.qkv.weight[:, :, 0, 0])
         oracle.in_proj_bias.copy_(attention.qkv.bias)
@@ -91,3 +93,17 @@ def test_sizes_that_do_not_fit_are_refused():
         UNet(channels=(4, 8))
     with pytest.raises(ValueError, match="width must be even and at least 4, got 7"):
         time_embedding(torch.ones(1), 7)
+
+
+def test_wavelengths_of_time_go_from_2_pi_to_2_pi_times_the_longest():
+    e = time_embedding(torch.tensor([torch.pi / 2, torch.pi / 2 * 10_000]), 16)
+    assert e[0, 0].item() == pytest.approx(1) and e[1, 7].item() == pytest.approx(1)
+    ratio = e[0, :8].asin().log().diff()  # sines fall in frequency by one factor
+    torch.testing.assert_close(ratio[1:], ratio[1:2].expand(6), atol=1e-3, rtol=0)  # float32
+
+
+def test_eight_channels_are_normalised_together():
+    x = 3 + 5 * torch.randn(2, 32, 4, 4)
+    groups = normal(32)(x).unflatten(1, (4, 8)).flatten(2)  # (B, 4, 8 * 16)
+    torch.testing.assert_close(groups.mean(2), torch.zeros(2, 4), atol=1e-5, rtol=0)  # float32
+    torch.testing.assert_close(groups.var(2, correction=0), torch.ones(2, 4), atol=1e-4, rtol=0)

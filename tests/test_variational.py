@@ -18,7 +18,7 @@ from companion.inference.ising import (
     ising_tables,
     neighbours,
 )
-from companion.inference.mean_field import MeanField, coordinate_ascent
+from companion.inference.mean_field import MeanField, coordinate_ascent, start
 from companion.inference.mixtures import MixtureEM, MixtureMeanField, mixture_log_evidence
 
 
@@ -239,3 +239,11 @@ def test_em_walks_the_same_path_as_scikit_learn(seed: int) -> None:
     assert ours.log_likelihood() == pytest.approx(180 * theirs.score(x.double().numpy()), rel=1e-9)
     np.testing.assert_allclose(ours.covariances, theirs.covariances_, rtol=1e-7)
     assert bounds[-1] <= ours.log_likelihood()
+
+
+def test_random_starts_are_uniform_over_all_laws() -> None:
+    """Of two states a uniform law's share is uniform: mean 1/2, variance 1/12, fourth 1/80."""
+    draw = torch.Generator().manual_seed(0)
+    shares = torch.stack([start({"a": "01"}, draw).values[0] for _ in range(1500)]) - 0.5
+    assert abs(shares.mean()) < 4 * (1 / 12 / 1500) ** 0.5
+    assert abs(shares.square().mean() - 1 / 12) < 4 * ((1 / 80 - 1 / 144) / 1500) ** 0.5
