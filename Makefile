@@ -76,6 +76,7 @@ bench: .venv/.ready
 
 findings:
 	@PYTHON=$(PYTHON) findings/run.sh
+
 mutants: .venv/.ready
 	.venv/bin/python tests/mutants.py $(ONLY)
 

@@ -122,7 +122,9 @@ def deflated(name: str, whole: Tensor) -> dict[str, Tensor]:
 
 def inflated(content: Tensor, shape: list[int]) -> Tensor:
     """Undo `deflated`. Raises ValueError where the bytes are not what the shape announces."""
-    planes = torch.frombuffer(bytearray(zlib.decompress(raw(content).numpy())), dtype=torch.uint8)
+    planes = torch.frombuffer(
+        bytearray(zlib.decompress(raw(content).numpy().tobytes())), dtype=torch.uint8
+    )
     size, left = divmod(len(planes), max(math.prod(shape), 1))
     if left or size not in (1, 2):
         raise ValueError(f"{len(planes)} bytes are no numbers of shape {shape}")
