@@ -29,7 +29,6 @@ from companion.metrics.frechet import (
     frechet_distance,
     gaussian_distance,
 )
-from companion.metrics.inception import inception_distance
 from companion.metrics.likelihood import elbo_terms, importance_weighted_nll
 from companion.metrics.pictures import signal_to_noise, similarity
 from companion.metrics.spectrum import radial_spectrum
@@ -40,7 +39,7 @@ __all__ = [
     "SeparatedPredictability", "accuracy", "active_units", "class_histogram",
     "effective_classes", "elbo_terms", "extrapolated_distance", "fgsm", "frechet_distance",
     "gaussian_distance", "imbalance", "importance_scores", "importance_weighted_nll",
-    "inception_distance", "kl_decomposition", "linear_probe", "mean_of", "mean_terms",
+    "kl_decomposition", "linear_probe", "mean_of", "mean_terms",
     "mutual_information_gap", "mutual_information_gap_of_posteriors", "overlap",
     "radial_spectrum", "robust_accuracy", "separated_predictability", "signal_to_noise",
     "similarity",
