@@ -17,13 +17,14 @@ from torch.distributions import (
 )
 from torch.nn import functional as F
 
+from companion.data import Dataset
 from companion.metrics import mean_of
 from companion.models.classifier import Classifier
 from companion.models.likelihoods import Bernoulli
 from companion.models.vae import VAE, Autoencoder
 from companion.nets import image_decoder, image_encoder
 from companion.objectives import cross_entropy, joint, negative_elbo
-from companion.recipes import own_terms
+from companion.recipes import of_terms, own_terms
 
 
 def vae(latent: int = 3) -> VAE:
@@ -149,3 +150,21 @@ def test_a_rate_without_closed_form_is_that_of_the_draw():
     a, b = mean_of(found.mean(1)), mean_of((log_q - log_p).mean(1))
     assert abs(a.value - b.value) < 4 * math.hypot(a.error, b.error) and found.std(0).min() > 0
     torch.testing.assert_close(model.terms(x)["rate"], kl_divergence(q, model.prior()))
+
+
+def test_a_likelihood_model_with_classes_is_told_the_labels_in_training_and_in_measuring():
+    class Tilted(nn.Module):
+        def __init__(self, classes: int) -> None:
+            super().__init__()
+            self.classes = classes
+
+        def terms(self, x: Tensor, y: Tensor | None = None) -> dict[str, Tensor]:
+            return {"nll": x.flatten(1).sum(1) + (0 if y is None else 100 * y)}
+
+    x, y = batch()
+    plain = x.flatten(1).sum(1)
+    data = Dataset("few", (x, y), (x, y), (), "exact", "")
+    for classes, expected in ((0, plain), (4, plain + 100 * y)):
+        torch.testing.assert_close(own_terms(Tilted(classes), (x, y), 0)["loss"], expected)
+        measured = of_terms(Tilted(classes), data)["nll"].value
+        assert measured == pytest.approx(expected.mean().item(), rel=1e-5)  # float32
