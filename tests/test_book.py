@@ -73,6 +73,11 @@ def test_notebook_is_its_script_executed(script: Path) -> None:
     assert notebooks.problem_of(script) == ""
 
 
+def test_all_notebooks_together_stay_light() -> None:
+    sizes = [script.with_suffix(".ipynb").stat().st_size for script in SCRIPTS]
+    assert sum(sizes) < 20_000_000 * len(SCRIPTS) / 35  # its share of the whole book's budget
+
+
 @pytest.mark.parametrize("script", SCRIPTS, ids=name)
 def test_every_theorem_is_checked_and_every_check_has_a_theorem(script: Path) -> None:
     stated = [match[3] for match in STATEMENT.finditer(text_of(script, "markdown"))]
