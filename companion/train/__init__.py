@@ -72,6 +72,8 @@ def train(
     for name, value in {"epochs": epochs, "seed": seed, "subset": subset}.items():
         if not isinstance(value, int) or isinstance(value, bool) or value < 0:
             raise ValueError(f"{name} must be a whole number, 0 or above, got {value!r}")
+    if seed >= 2**63:
+        raise ValueError(f"seed must be below 2 ** 63, got {seed}")
     question = ask(experiment, seed, subset, choices)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
