@@ -123,3 +123,9 @@ def test_a_whole_epoch_is_judged_once(monkeypatch):
     monkeypatch.setattr(State, "runaway", lambda state: judged.append(1) or "")
     train(experiment(-1, louder), 3)
     assert len(judged) == 3
+
+
+def test_large_numbers_are_no_runaways():
+    large = torch.full((4,), 3e38)
+    assert unfinite({"large": large, "whole": torch.ones(2).long(), "empty": torch.ones(0)}) == []
+    assert unfinite({"both": torch.tensor([torch.inf, -torch.inf]), "large": large}) == ["both"]

@@ -169,14 +169,16 @@ class State:
 
 
 def unfinite(tensors: dict[str, Tensor]) -> list[str]:
-    """Name the tensors that hold inf or NaN; a GPU is waited for once."""
-    real = {k: v for k, v in tensors.items() if v.is_floating_point() and v.numel()}
+    """Name the tensors that hold inf or NaN; a GPU is waited for once where none does."""
+    real = {k: v.detach() for k, v in tensors.items() if v.is_floating_point()}
     if not real:
         return []
     home = next(iter(real.values())).device
-    largest = [torch.linalg.vector_norm(v.detach(), math.inf).float() for v in real.values()]
-    finite = torch.stack([value.to(home) for value in largest]).isfinite().tolist()
-    return [name for name, good in zip(real, finite, strict=True) if not good]
+    sums = torch.stack([value.sum().float().to(home) for value in real.values()])
+    suspects = [
+        name for name, good in zip(real, sums.isfinite().tolist(), strict=True) if not good
+    ]
+    return [name for name in suspects if not real[name].isfinite().all()]  # or a sum ran over
 
 
 def terms_of(player: Player, device: torch.device) -> dict[str, Tensor]:
