@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+INTERRUPTED = 130  # the status of a command that Ctrl-C ended: 128 + SIGINT
 LESSON = """\
 examples:
   python -m companion train vae --epochs 2 -p latent=32
@@ -35,8 +36,13 @@ def parse_choices(words: list[list[str]], experiment: Any) -> dict[str, Any]:
     return found
 
 
-def train_command(args: argparse.Namespace) -> None:
-    """Train an experiment and print its final numbers."""
+def train_command(args: argparse.Namespace) -> int:
+    """Train an experiment and print its final numbers; return 130 if it was interrupted."""
+    if args.subset and not args.epochs:
+        raise ValueError(
+            f"a subset needs epochs above 0, got {args.subset} and 0: "
+            "a published run has seen all of its data"
+        )
     from companion.estimate import Estimate
     from companion.experiments import EXPERIMENTS
     from companion.train import train
@@ -48,11 +54,11 @@ def train_command(args: argparse.Namespace) -> None:
     experiment = EXPERIMENTS[args.experiment]
     choices = parse_choices(args.choice, experiment)
     run = train(experiment, args.epochs, args.seed, args.subset, **choices)
-    if os.environ.get("RANK", "0") != "0":  # of several processes one speaks
-        return
-    print(run)
-    for name, found in run.metrics.items():
-        print(f"  {name}: {Estimate(**found)}")
+    if os.environ.get("RANK", "0") == "0":  # of several processes one speaks
+        print(run)
+        for name, found in run.metrics.items():
+            print(f"  {name}: {Estimate(**found)}")
+    return 0 if run.complete else INTERRUPTED
 
 
 def run_command(args: argparse.Namespace) -> None:
@@ -64,23 +70,29 @@ def run_command(args: argparse.Namespace) -> None:
 
 
 def runs_command(args: argparse.Namespace) -> None:
-    """List the runs of this machine and the published ones."""
-    from companion.runs import PUBLISHED, all_runs, local_runs
+    """List the runs of this machine and the published ones, and what of them is damaged."""
+    from companion.runs import local_runs, survey
 
-    for title, root in {"published": PUBLISHED, "here": local_runs()}.items():
-        found = all_runs(root)
-        print(f"{title}: {len(found)} runs")
+    for title, root in {"published": None, "here": local_runs()}.items():
+        found, damaged = survey(root)
+        print(f"{title}: {len(found)} runs{f', {len(damaged)} damaged' if damaged else ''}")
         for run in found:
             metrics = list(run.metrics.items())[:3]
             numbers = ", ".join(f"{k} {v['value']:.4g} ± {v['error']:.1g}" for k, v in metrics)
             print(f"  {run}{'; ' if numbers else ''}{numbers}")
+        for why in damaged:
+            print(f"  damaged: {why}")
 
 
 def data_command(args: argparse.Namespace) -> None:
     """Show what data are here, or download one set."""
     from companion.data import fetch, status
+    from companion.data.originals import ARCHIVES
+    from companion.words import nearest
 
-    if args.get:
+    if args.verb:
+        if not args.get:
+            raise ValueError(f"data get needs the name of a data set {nearest('', ARCHIVES)}")
         print(fetch(args.get))
         return
     for row in status():
@@ -89,12 +101,14 @@ def data_command(args: argparse.Namespace) -> None:
 
 def publish_command(args: argparse.Namespace) -> None:
     """Copy the light part of a finished run to the published ones."""
-    from companion.runs import all_runs, local_runs, publish
+    from companion.runs import local_runs, publish, survey
     from companion.words import nearest
 
-    found = {run.name: run for run in all_runs(local_runs())}  # the longest of each comes last
+    runs, damaged = survey(local_runs())
+    found = {run.name: run for run in runs}  # the longest of each comes last
     if args.run not in found:
-        raise ValueError(f"no finished run {args.run!r} here {nearest(args.run, found)}")
+        also = "".join(f"; {why}" for why in damaged if args.run in str(why))
+        raise ValueError(f"no finished run {args.run!r} here {nearest(args.run, found)}{also}")
     how = {"record_only": args.record_only, "bits": args.bits, "whole": args.whole}
     print(publish(found[args.run], **how).folder)
 
@@ -141,16 +155,24 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(words: list[str] | None = None) -> int:
-    """Run one command; a mistake of the user ends with one sentence and exit status 2."""
+    """Run one command; return its exit status.
+
+    A mistake of the user ends with one sentence and status 2, an interrupt with one and 130.
+    """
     args = parser().parse_args(words)
     try:
-        args.act(args)
+        return args.act(args) or 0
+    except KeyboardInterrupt:
+        print("companion: interrupted", file=sys.stderr)
+        return INTERRUPTED
+    except MemoryError:
+        print("companion: there is not enough memory", file=sys.stderr)
+        return 2
     except (ValueError, TypeError, RuntimeError, FloatingPointError, OSError) as error:
         if error.__cause__ is None and not str(error):
             raise
         print(f"companion: {error}", file=sys.stderr)
         return 2
-    return 0
 
 
 if __name__ == "__main__":

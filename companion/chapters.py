@@ -6,7 +6,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from companion.files import RunError, write_atomically
+from companion.files import RunError, check_writable, write_atomically
 from companion.words import nearest, read_word
 
 
@@ -56,7 +56,8 @@ def run(chapter: str, parameters: Mapping[str, str], output: Path | None = None)
 
     chapter: "latent/vae"; parameters: name -> text, as typed; output: the notebook to write,
     by default `vae-run.ipynb` in the working folder. It is written whole or not at all.
-    Raises ValueError for an unknown chapter, parameter or type, RunError if a cell fails.
+    Raises ValueError for an unknown chapter, parameter or type; RunError if the notebook cannot
+    be written, before anything runs, or if a cell fails.
     """
     try:
         import papermill
@@ -70,6 +71,9 @@ def run(chapter: str, parameters: Mapping[str, str], output: Path | None = None)
     source = known[chapter]
     target = output or Path(f"{source.stem}-run.ipynb")
     values = checked(source, parameters)
+    if target.is_dir():
+        raise RunError(f"cannot write {target}: it is a folder; name a notebook in it")
+    check_writable(target.parent)
     with TemporaryDirectory() as folder:
         executed = Path(folder) / "executed.ipynb"
         try:

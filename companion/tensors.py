@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from companion.files import DamagedFile, RunError, write_atomically
+from companion.files import DamagedFile, reading, write_atomically
 
 LARGE = 4096  # weights of a matrix from which on they are published as whole numbers
 BITS = range(4, 17)  # that a published weight may take
@@ -35,7 +35,7 @@ def digest(tensors: dict[str, Tensor], record: str) -> str:
     for name in sorted(tensors):
         value = tensors[name].detach().cpu().contiguous()
         sha.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
-        sha.update(raw(value).numpy().tobytes())
+        sha.update(raw(value).numpy().data)
     return sha.hexdigest()
 
 
@@ -49,28 +49,31 @@ def save_tensors(path: Path, tensors: dict[str, Tensor], **record: Any) -> str:
     return sha256
 
 
-def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+def load_tensors(path: Path, **expected: Any) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Read what `save_tensors` wrote.
 
-    Raises DamagedFile if a single bit is not as written, RunError if there is nothing to read.
+    expected: what its record must say, as far as it says it: older records say less. Raises
+    DamagedFile if a single bit is not as written or the file is another's, RunError if there is
+    nothing to read.
     """
-    try:
+    with reading(path):
         with safe_open(path, "pt") as file:
             header = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         text = header["record"]
         if header["sha256"] != digest(tensors, text):
             raise DamagedFile(f"{path} is damaged: its checksum differs; delete it to start anew")
-        return tensors, {**json.loads(text), "sha256": header["sha256"]}
-    except OSError as error:
-        raise RunError(f"cannot read {path}: {error.strerror or error}") from error
-    except (SafetensorError, KeyError, ValueError, RuntimeError, TypeError) as error:
-        if isinstance(error, DamagedFile):
-            raise
-        raise DamagedFile(
-            f"{path} is damaged or no file of ours ({type(error).__name__}); "
-            "delete it to start anew"
-        ) from error
+        record = {**json.loads(text), "sha256": header["sha256"]}
+    for key, value in expected.items():
+        if record.get(key, value) != value:
+            raise DamagedFile(f"{path} is another's: its {key} is {record[key]}, not {value}")
+    return tensors, record
+
+
+def record_of(path: Path) -> dict[str, Any]:
+    """Read the record of a file without its tensors, and so without its checksum."""
+    with reading(path), safe_open(path, "pt") as file:
+        return dict(json.loads((file.metadata() or {})["record"]))
 
 
 def described(value: Tensor | None) -> str:
@@ -155,10 +158,8 @@ def load_weights(
     weights are unpacked. only: the name of the part that the file holds; the rest of the module
     is left alone.
     """
-    try:
+    with reading(path):
         weights = unpack(weights)
-    except (ValueError, RuntimeError, zlib.error) as error:
-        raise DamagedFile(f"{path} is damaged: its bytes are not what it announces") from error
     own = {
         k: v for k, v in module.state_dict().items() if k.startswith(f"{only}." if only else "")
     }

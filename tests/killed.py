@@ -26,12 +26,12 @@ WHOLE = 4_000_000  # bytes; the state has a little more, so that saving takes a 
 
 def drafts(folder: Path) -> set[Path]:
     """Files that are not in place yet, of a child that lives or of one that was killed."""
-    return set(folder.glob("*/.state.safetensors-*"))
+    return set(folder.glob("*/*/.state-*"))
 
 
 def being_written(folder: Path, left: set[Path]) -> bool:
     """Whether a state is there in part; not counting the drafts that killed children left."""
-    for file in (drafts(folder) - left) | set(folder.glob("*/state.safetensors")):
+    for file in (drafts(folder) - left) | set(folder.glob("*/*/state-*")):
         try:
             if file.stat().st_size < WHOLE:
                 return True
@@ -72,7 +72,8 @@ def main(folder: Path, epochs: int, kills: int) -> None:
         wait(folder, anywhere=kill % 2 == 0)
         os.kill(child, signal.SIGKILL)
         _, status = os.waitpid(child, 0)
-        done = [load_tensors(state)[1]["epochs"] for state in folder.glob("*/state.safetensors")]
+        states = [load_tensors(state)[1]["epochs"] for state in folder.glob("*/*/state-*")]
+        done = max(states, default=0)  # a kill may come before the state before is removed
         row = {"killed": os.WIFSIGNALED(status), "epochs": done, "drafts": len(drafts(folder))}
         print(json.dumps(row), flush=True)
 

@@ -1,8 +1,10 @@
 """The command line: what it does, and the one sentence with which it refuses."""
 
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -108,6 +110,10 @@ REFUSED = {
     "train vae --epochs 1 -p horizon=0": "horizon must be above 0 epochs, got 0",
     "train vae --epochs -1": "epochs must be a whole number, 0 or above, got -1",
     "train vae --seed -1": "seed must be a whole number, 0 or above, got -1",
+    "train vae --seed 18446744073709551616": "seed must be below 2 ** 63, got 18",
+    "train vae --subset 512": "a subset needs epochs above 0, got 512 and 0: a published run has",
+    "data get": "data get needs the name of a data set (known: fashion-mnist, ",
+    "data get mnst": "no data set to download is called 'mnst' (did you mean 'mnist'?",
     "train vae --epochs 1 --subset 301": "subset must be at most the 300 training examples, got",
     "train vae -p beta=77": "vae-beta77.0 with seed 0 was never published: train it",
     "publish vae-seed0": "no finished run 'vae-seed0' here (known: none yet)",
@@ -120,6 +126,59 @@ def test_a_mistake_ends_with_one_sentence_and_status_2(line, capsys):
     said = capsys.readouterr().err.strip().splitlines()[-1]
     assert said.startswith("companion: ") and REFUSED[line] in said
     assert "Traceback" not in said
+
+
+def test_a_notebook_that_cannot_be_written_is_told_before_the_chapter_runs(
+    monkeypatch, tmp_path, capsys
+):
+    ran = []
+    monkeypatch.setattr("papermill.execute_notebook", lambda *words, **named: ran.append(words))
+    (tmp_path / "file").write_text("")
+    places = {tmp_path: f"{tmp_path}: it is a folder", tmp_path / "file/x.ipynb": "file"}
+    for place, why in places.items():
+        assert main(["run", "graphs/probability", "-o", str(place)]) == 2
+        assert f"cannot write {tmp_path}" in (said := capsys.readouterr().err) and why in said
+    assert not ran
+    main(["run", "graphs/probability", "-o", str(tmp_path / "new.ipynb")])
+    assert ran  # where it could have been written, the chapter did run
+
+
+def test_an_interrupted_training_ends_with_130_and_one_line(monkeypatch, capsys):
+    def interrupt(*words):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("companion.train.loop.one_epoch", interrupt)
+    assert main(QUICK) == 130
+    said = capsys.readouterr().out.splitlines()
+    assert [line for line in said if "interrupted: this is classifier-" in line]
+    monkeypatch.setattr("companion.train.begin_data", interrupt)
+    assert main(QUICK) == 130
+    assert capsys.readouterr() == ("", "companion: interrupted\n")
+
+
+def test_too_little_memory_is_one_line(monkeypatch, capsys):
+    def large(*words):
+        raise MemoryError
+
+    monkeypatch.setattr("companion.train.begin_data", large)
+    assert main(QUICK) == 2
+    assert capsys.readouterr().err == "companion: there is not enough memory\n"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("after", [0.3, 1.0, 2.0, 3.0, 5.0])
+def test_ctrl_c_at_any_time_ends_a_real_command_with_130_and_no_traceback(after):
+    """Before the training, too: while packages are imported, data drawn, a model built."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "companion", *QUICK[:2], "--epochs", "4000"]
+    process = subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    time.sleep(after)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 130, err
+    assert "interrupted" in out + err and "Traceback" not in err
 
 
 @pytest.mark.parametrize("words", [[], ["trian"], ["train"], ["train", "vae", "--epochs", "two"]])

@@ -45,7 +45,7 @@ def test_a_bad_mirror_leaves_nothing_and_one_sentence(bad, mirrors, tmp_path):
         (forbidden, "status 403"),
         (html, "wrong checksum"),
         (silent, "no answer|too slow"),
-        (stalled, "no connection"),
+        (stalled, "too slow"),
         (crawling, "too slow"),
     ],
 )

@@ -48,10 +48,10 @@ def test_killed_at_any_instant_a_run_resumes_to_the_same_bits(
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     rows = [json.loads(line) for line in done.stdout.splitlines()]
-    epochs = [sum(row["epochs"]) for row in rows]
+    epochs = [row["epochs"] for row in rows]
     assert sum(row["killed"] for row in rows) == 12
     assert epochs == sorted(epochs) and len(set(epochs)) > 3  # nothing is lost, and it went on
-    assert rows[-1]["drafts"] >= 1  # some kills did come in the middle of a save
+    assert any(row["drafts"] for row in rows)  # some kills did come in the middle of a save
     resumed = train(denoiser, epochs[-1] + 2, **CHOICES)
     monkeypatch.setenv("COMPANION_RUNS", str(tmp_path / "undisturbed"))
     whole = train(denoiser, epochs[-1] + 2, **CHOICES)
@@ -132,15 +132,6 @@ def test_a_folder_that_takes_no_files_is_told_before_the_training(tmp_path, monk
         train(denoiser, 1)
 
 
-def test_drafts_of_killed_processes_are_swept_after_an_hour(tmp_path):
-    old, young = (tmp_path / f".x.safetensors-{name}" for name in ("old", "young"))
-    for draft in (old, young):
-        draft.write_bytes(b"half")
-    os.utime(old, (0, 0))
-    save_tensors(tmp_path / "x.safetensors", {"x": torch.ones(1)})
-    assert not old.exists() and young.exists()  # the young one may be of a process that lives
-
-
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory) -> Run:
     """One epoch of a run with an average, to be damaged."""
@@ -196,11 +187,15 @@ def test_a_pickle_in_disguise_is_refused_and_not_run(pack, tmp_path):
     assert sprung.exists()  # the trap was armed
 
 
-W, M = "model/0.weight", "optimizer/denoiser/0/exp_avg"
+W, M, S = "model/0.weight", "optimizer/denoiser/0/exp_avg", "optimizer/denoiser/0/step"
 DAMAGES = {
     "a weight is missing": lambda t, r: t.pop(W),
     "an average is missing": lambda t, r: t.pop("average/module.0.weight"),
     "a moment is missing": lambda t, r: t.pop(M),
+    "a moment is missing everywhere": lambda t, r: [t.pop(k) for k in [*t] if k.endswith("_avg")],
+    "all moments are missing": lambda t, r: [t.pop(k) for k in [*t] if k.startswith("optim")],
+    "a moment too many": lambda t, r: t.update({f"{M}_max": t[M]}),
+    "a step of another type": lambda t, r: t.update({S: t[S].double()}),
     "a weight too many": lambda t, r: t.update({"model/9.weight": t[W]}),
     "a player too many": lambda t, r: t.update({"optimizer/ghost/0/step": t[W]}),
     "a parameter too many": lambda t, r: t.update({"optimizer/denoiser/99/step": t[W]}),
@@ -214,6 +209,9 @@ DAMAGES = {
     "epochs in words": lambda t, r: r.update(epochs="one"),
     "no history": lambda t, r: r.pop("history"),
     "a history too short": lambda t, r: r.update(history=[]),
+    "a history of something else": lambda t, r: r.update(history=[7]),
+    "another run's": lambda t, r: r.update(run="denoiser-seed1-00000000"),
+    "another epoch's": lambda t, r: r.update(epochs=2, history=2 * r["history"]),
 }
 
 
@@ -226,7 +224,7 @@ def test_a_state_of_another_training_is_refused(damage, trained, monkeypatch):
     damage(tensors, record)
     save_tensors(trained.state, tensors, **record)  # its checksum is right
     try:
-        with pytest.raises(DamagedFile, match=r"state\.safetensors"):
+        with pytest.raises(DamagedFile, match=r"state-1\.safetensors"):
             train(denoiser, 2, ema=0.9)
     finally:
         trained.state.write_bytes(whole)

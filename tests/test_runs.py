@@ -106,7 +106,7 @@ def answered(choices: dict[str, Any], published: Path, seed: int = 0) -> None:
     config |= {"subset": 0, "data": ABOUT, "epochs": 1, "complete": True}
     for name, content in {"config.json": json.dumps(config), "metrics.json": "{}"}.items():
         (folder / name).write_text(content)
-    (folder / "history.jsonl").write_text("")
+    (folder / "history.jsonl").write_text('{"epoch": 1, "seconds": 1.0}\n')
 
 
 def test_a_question_finds_its_own_answer(published):
@@ -227,10 +227,10 @@ def test_a_damaged_record_is_one_sentence(file, content):
     if content is None and file == "config.json":
         assert not begin(ask(denoiser, 0, 0, {}), run.config["data"], 1).complete
         return
-    with pytest.raises(RunError, match="holds no whole run"):
-        read(run.folder)
-    with pytest.raises(RunError, match="holds no whole run"):
-        train(denoiser, 1)
+    for use in (lambda: read(run.folder), lambda: train(denoiser, 1)):
+        with pytest.raises(RunError, match=file) as caught:
+            use()
+        assert str(run.folder / file) in str(caught.value)
 
 
 def test_a_run_on_a_part_or_on_stand_ins_is_not_published(published):

@@ -1,21 +1,23 @@
 """Downloads that end with the published bytes or with one clear sentence, never in between."""
 
+import hashlib
 import os
 import queue
-import threading
+import re
 import time
 from collections.abc import Iterator, Sequence
-from functools import partial
+from contextlib import suppress
 from pathlib import Path
+from threading import Event, Thread
 from typing import Any
 from urllib.parse import urlsplit
 
-import pooch
 import requests
 from tqdm.auto import tqdm
 
 from companion.data.originals import ARCHIVES, Part, unpacked
 from companion.data.places import cache
+from companion.files import DAY, drafted
 from companion.words import nearest
 
 PATIENCE = 6.0  # seconds that all mirrors together have to answer at all
@@ -69,7 +71,7 @@ def answering(mirrors: Sequence[str], file: str, refused: dict[str, str]) -> Ite
     answers: queue.Queue[tuple[str, str]] = queue.Queue()
     for mirror in mirrors:
         refused[mirror] = "no answer"
-        threading.Thread(target=ask, args=(mirror, file, answers), daemon=True).start()
+        Thread(target=ask, args=(mirror, file, answers), daemon=True).start()
     end = time.monotonic() + PATIENCE
     for _ in mirrors:
         try:
@@ -81,32 +83,85 @@ def answering(mirrors: Sequence[str], file: str, refused: dict[str, str]) -> Ite
             yield mirror
 
 
-def stream(url: str, output_file: Any, _pooch: Any, limit: int) -> None:
-    """Write what a server sends to a draft; stop when it stalls, crawls or sends too much."""
-    os.chmod(output_file, 0o644)  # a cache may be shared
-    begun = time.monotonic()
-    with (
-        requests.get(url, stream=True, timeout=(PATIENCE, STALL), headers=PLAIN) as answer,
-        open(output_file, "wb") as draft,
-        tqdm(desc=url.rsplit("/", 1)[1], unit="B", unit_scale=True, leave=False) as bar,
-    ):
-        answer.raise_for_status()
-        bar.total = int(answer.headers.get("Content-Length", 0)) or None
-        for piece in answer.iter_content(4096):
-            draft.write(piece)
-            bar.update(len(piece))
-            elapsed = time.monotonic() - begun
-            if elapsed > STALL and bar.n < SLOWEST * elapsed:
-                raise requests.Timeout(f"{url} sends less than {SLOWEST} bytes per second")
-            if bar.n > limit:
-                raise ValueError(f"{url} sends more than {limit} bytes")
+def deliver(url: str, pieces: "queue.Queue[bytes | int | Exception]", gone: Event) -> None:
+    """Put what a server sends into a queue: its length, its bytes, and b"" at the end."""
+
+    def put(piece: bytes | int | Exception) -> None:
+        while not gone.is_set():
+            with suppress(queue.Full):
+                return pieces.put(piece, timeout=0.5)
+
+    try:
+        with requests.get(
+            url, stream=True, timeout=(PATIENCE, 2 * STALL), headers=PLAIN
+        ) as answer:
+            answer.raise_for_status()
+            put(int(answer.headers.get("Content-Length", 0)))
+            for piece in answer.iter_content(4096):
+                if gone.is_set():
+                    return
+                put(piece)
+        put(b"")
+    except Exception as error:  # whatever it is, the other side must hear of it
+        put(error)
+
+
+def stream(url: str, output: Path, limit: int) -> None:
+    """Write what a server sends to a file; stop when it stalls, crawls or sends too much.
+
+    A thread that nobody waits for listens to the server, so that every wait ends in time: of
+    STALL for the beginning, with all its headers and redirects, and for each piece; and of what
+    SLOWEST allows for all of them. Raises requests' errors, or ValueError.
+    """
+    pieces: queue.Queue[bytes | int | Exception] = queue.Queue(maxsize=64)
+    gone, begun = Event(), time.monotonic()
+    Thread(target=deliver, args=(url, pieces, gone), daemon=True).start()
+
+    def next_piece(end: float) -> Any:
+        try:
+            piece = pieces.get(timeout=max(0.0, end - time.monotonic()))
+        except queue.Empty:
+            raise requests.Timeout(f"{url} sends nothing, or too slowly") from None
+        if isinstance(piece, OSError) and not isinstance(piece, requests.RequestException):
+            raise requests.ConnectionError(str(piece)) from piece  # or it would seem a disk's
+        if isinstance(piece, Exception):
+            raise piece
+        return piece
+
+    name = url.rsplit("/", 1)[1]
+    try:
+        total = next_piece(begun + STALL) or None
+        with (
+            open(output, "wb") as draft,
+            tqdm(desc=name, total=total, unit="B", unit_scale=True, leave=False) as bar,
+        ):
+            done = 0
+            while piece := next_piece(
+                min(time.monotonic() + STALL, begun + max(STALL, done / SLOWEST))
+            ):
+                draft.write(piece)
+                done += len(piece)
+                bar.update(len(piece))
+                if done > limit:
+                    raise ValueError(f"{url} sends more than {limit} bytes")
+    finally:
+        gone.set()
 
 
 def retrieve(mirror: str, part: Part, folder: Path) -> None:
     """Download one file beside its place and put it there only if its checksum is right."""
-    downloader: Any = partial(stream, limit=part.size + 1024)  # packed, it should be smaller
     file = f"{part.name}.gz"
-    pooch.retrieve(mirror + file, f"md5:{part.md5}", file, folder, downloader=downloader)
+    with drafted(folder / file) as draft:
+        stream(mirror + file, draft, part.size + 1024)  # packed, it should be smaller
+        if hashlib.md5(draft.read_bytes()).hexdigest() != part.md5:
+            raise ValueError(f"{mirror}{file} has another checksum")
+
+
+def sweep_pooch(folder: Path) -> None:
+    """Delete what downloads of older versions left when they were killed, a day ago or earlier."""
+    for path in folder.iterdir():
+        if re.fullmatch(r"tmp\w{8}", path.name) and time.time() - path.stat().st_mtime > DAY:
+            path.unlink(missing_ok=True)
 
 
 def fetch(name: str, folder: Path | None = None) -> Path:
@@ -128,6 +183,7 @@ def fetch(name: str, folder: Path | None = None) -> Path:
     refused: dict[str, str] = {}
     try:
         target.mkdir(parents=True, exist_ok=True)
+        sweep_pooch(target)
         for mirror in answering(archive.mirrors, f"{left[0].name}.gz", refused) if left else ():
             try:
                 while left:

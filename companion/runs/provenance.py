@@ -6,13 +6,13 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from companion import __version__
 
 
 def provenance() -> dict[str, Any]:
     """Tell with what a run is made: package versions, commit (+ if altered), hardware."""
+    import torch
+
     names = ("torch", "torchvision", "accelerate", "numpy")
     processor = f"{platform.machine()} CPU, {torch.get_num_threads()} threads"
     hardware = torch.cuda.get_device_name() if torch.cuda.is_available() else processor

@@ -3,13 +3,15 @@
 import hashlib
 import inspect
 import json
+import os
 import re
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import Any
 
 from companion.files import RunError
-from companion.runs.record import Run, all_runs, local_runs, read
-from companion.tensors import load_tensors
+from companion.runs import record
+from companion.runs.record import Run, gathered, local_runs, read, read_config, read_rest
 from companion.words import kind_of, matches, named, nearest
 
 
@@ -61,18 +63,21 @@ def standing(runs: Iterable[Run]) -> list[dict[str, str]]:
                 "has no weights" if run.complete else f"was interrupted after {run.epochs} epochs"
             )
             raise RunError(f"nothing can stand on {run.name}: it {why}")
-        found.append({"run": run.name, "weights": load_tensors(run.weights)[1]["sha256"]})
+        found.append({"run": run.name, "weights": run.load("weights")[1]["sha256"]})
     return found
 
 
 def begin(question: dict[str, Any], data: dict[str, str], epochs: int) -> Run:
-    """Open the run of a question on these data: finished, if it was answered before."""
+    """Open the run of a question on these data: finished, if it was answered before.
+
+    Raises DamagedFile if its record is not whole, or not of this run.
+    """
     config = {k: question[k] for k in ("experiment", "choices", "seed", "subset")}
     text = json.dumps({**config, "data": data}, sort_keys=True)
     code = hashlib.sha256(text.encode()).hexdigest()[:8]
     name = f"{question['title']}-seed{question['seed']}-{code}"
     folder = local_runs() / name / f"epochs-{epochs}"
-    if (folder / "config.json").exists():
+    if os.path.exists(folder / "config.json"):  # False, too, where nobody may look
         return read(folder)
     return Run(
         name, folder, {"name": name, **config, "data": data, "epochs": 0, "complete": False}
@@ -82,28 +87,45 @@ def begin(question: dict[str, Any], data: dict[str, str], epochs: int) -> Run:
 def find(name: str, weights: str = "") -> Run:
     """Find a finished run by name, here or published; the longest if there are several.
 
-    weights: the hash that its weights must have. Raises RunError, with the nearest name, if there
-    is none.
+    weights: the hash that its weights must have. Raises RunError, with the nearest name and what
+    is damaged, if there is none.
     """
-    runs = [*all_runs(), *all_runs(local_runs())]
+    from torch import nn
+
+    places = [gathered(root, read) for root in (record.PUBLISHED, local_runs())]
+    runs = [run for found, _ in places for run in found]
     same = [run for run in runs if run.name == name and run.complete]
     for run in reversed(same):
         if not weights or standing([run])[0]["weights"] == weights:
-            return run
+            return replace(run, model=nn.Identity())  # its own comes with `recall`
     if same:
         raise RunError(f"{name} has other weights now than those that were stood on: train anew")
-    raise RunError(f"no finished run is called {name!r} {nearest(name, {r.name for r in runs})}")
+    damaged = also_damaged([why for _, some in places for why in some if name in str(why)])
+    hint = nearest(name, {run.name for run in runs})
+    raise RunError(f"no finished run is called {name!r} {hint}{damaged}")
+
+
+def also_damaged(errors: list[RunError]) -> str:
+    """End an error message with the records that could not be read, which may be the missing."""
+    return "".join(f"; {error}" for error in errors)
 
 
 def find_published(question: dict[str, Any]) -> Run:
-    """Find the published answer. Raises RunError that lists the published choices if none."""
-    same = [r for r in all_runs() if r.config["experiment"] == question["experiment"]]
+    """Find the published answer.
+
+    Raises RunError that lists the published choices, and what is damaged, if there is none;
+    DamagedFile if its own record is not whole.
+    """
+    experiment = question["experiment"]
+    found, damaged = gathered(record.PUBLISHED, read_config, experiment)  # a name starts with it
+    same = [run for run in found if run.config["experiment"] == experiment]
     for run in same:
         choices = {**question["defaults"], **run.config["choices"]}
         if choices == question["choices"] and run.config["seed"] == question["seed"]:
-            return run
+            return read_rest(run)
     offered = "; ".join(run.name for run in same) or "none yet"
     asked = f"{question['title']} with seed {question['seed']}"
     raise RunError(
         f"{asked} was never published: train it with epochs above 0, or ask for one of: {offered}"
+        f"{also_damaged(damaged)}"
     )

@@ -8,10 +8,11 @@ import torch
 from torch import nn
 
 from companion.data import Dataset
-from companion.files import DamagedFile
+from companion.files import reading
 from companion.recipes import Recipe
 from companion.runs import Absent, Run, ask, begin, find_published, standing
-from companion.tensors import load_tensors, load_weights
+from companion.runs.states import load_state
+from companion.tensors import load_weights
 from companion.train.loop import play
 from companion.train.meter import Diverged
 from companion.train.state import State
@@ -20,19 +21,15 @@ __all__ = ["Diverged", "begin_data", "recall", "train"]
 
 
 def resume(state: State, run: Run, epochs: int) -> None:
-    """Go on from the saved state, if there is one that is not past what is asked.
+    """Go on from the furthest state that is not past what is asked, if there is one.
 
     Raises DamagedFile if it is not as it was saved, or not of this training.
     """
-    if not run.state.exists():
-        return
-    tensors, record = load_tensors(run.state)
-    done, history = record.get("epochs"), record.get("history")
-    if not isinstance(done, int) or not isinstance(history, list) or len(history) != done:
-        raise DamagedFile(f"{run.state} is no state of a training; delete it to start anew")
-    if done <= epochs:
-        state.restore(tensors, run.state)
-        run.config["epochs"], run.history = done, history
+    if (found := load_state(run, epochs)) is not None:
+        tensors, record = found
+        with reading(record["path"]):
+            state.restore(tensors, record["path"])
+        run.config["epochs"], run.history = record["epochs"], record["history"]
 
 
 def begin_data(recipe: Recipe, subset: int = 0) -> tuple[Dataset, dict[str, str]]:
@@ -45,7 +42,7 @@ def recall(run: Run, model: nn.Module) -> Run:
     """Put a run's weights into the model, in evaluation mode, as far as they are there."""
     if run.config.get("record_only"):
         return replace(run, model=Absent(run))
-    weights, _ = load_tensors(run.weights)
+    weights, _ = run.load("weights")
     saved = run.config.get("saved", "")
     if saved and all(name.startswith(f"{saved}.") for name in weights):
         load_weights(model, weights, run.weights, only=saved)
@@ -75,6 +72,8 @@ def train(
     for name, value in {"epochs": epochs, "seed": seed, "subset": subset}.items():
         if not isinstance(value, int) or isinstance(value, bool) or value < 0:
             raise ValueError(f"{name} must be a whole number, 0 or above, got {value!r}")
+    if seed >= 2**63:
+        raise ValueError(f"seed must be below 2 ** 63, got {seed}")
     question = ask(experiment, seed, subset, choices)
     with torch.random.fork_rng():
         torch.manual_seed(seed)

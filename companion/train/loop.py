@@ -14,7 +14,7 @@ from companion.estimate import Estimate
 from companion.files import check_writable
 from companion.recipes import Measure, Recipe, nothing, of_terms
 from companion.runs import Run, provenance, write
-from companion.tensors import save_tensors
+from companion.runs.states import beyond, save_state, tidy
 from companion.train.meter import Meter
 from companion.train.state import State
 
@@ -60,8 +60,8 @@ def one_epoch(
         if state.average is not None:
             state.average.update_parameters(state.model)
         meter.show(seen - before, epoch)
-    means = meter.means()
-    meter.inspect(state.model, epoch + 1)
+    means = meter.means(epoch + 1)
+    meter.inspect(state, epoch * steps + steps - 1, epoch + 1)
     seconds = time.perf_counter() - start
     return {**means, "examples/s": seen / seconds, "seconds": seconds}
 
@@ -86,8 +86,11 @@ def play(state: State, data: Dataset, run: Run, epochs: int) -> None:
     recipe, accelerator, seed = state.recipe, state.accelerator, run.config["seed"]
     watch = watched(recipe)
     if accelerator.is_main_process:
-        check_writable(run.folder.parent)
+        check_writable(run.folder)
     meter = Meter(run, epochs, len(data.train[0]), accelerator.is_main_process)
+    if (longer := beyond(run, epochs)) and accelerator.is_main_process:
+        kept = f"{run.name} was trained to epoch {longer} before, and that is kept"
+        meter.bar.write(f"{kept}: {epochs} epochs are trained beside it")
     try:
         for epoch in range(run.epochs, epochs):
             row = {"epoch": epoch + 1, **one_epoch(state, data, seed, epoch, meter)}
@@ -96,7 +99,7 @@ def play(state: State, data: Dataset, run: Run, epochs: int) -> None:
                 state.keep(epoch + 1)
             history = [*run.history, row]
             if accelerator.is_main_process:
-                save_tensors(run.state, state.tensors(), epochs=epoch + 1, history=history)
+                save_state(run, state.tensors(), history)
             run.config["epochs"], run.history = epoch + 1, history
             accelerator.wait_for_everyone()
         found = {**observe(state, data, watch), **observe(state, data, recipe.measure)}
@@ -117,5 +120,6 @@ def finish(state: State, run: Run) -> None:
         made["saved"] = state.recipe.saved
     whole = replace(run, config={**run.config, **made, **provenance()})
     if state.accelerator.is_main_process:
-        write(whole, run.folder, state.measured.state_dict(), state.kept)
+        run.files = write(whole, run.folder, state.measured.state_dict(), state.kept).files
+        tidy(whole)
     run.config = whole.config

@@ -1,17 +1,18 @@
 """What is seen of a training while it runs: means, a progress bar, and the guard against NaN."""
 
+import math
 import time
 
 import torch
-from torch import nn
 from tqdm.auto import tqdm
 
 from companion.recipes import Terms
 from companion.runs import Run
+from companion.train.state import State
 
 
 class Diverged(FloatingPointError):
-    """A loss term is not finite; the message names the term, the step and the kept state."""
+    """A number of a training is not finite; the message names it, the step and the kept state."""
 
 
 class Meter:
@@ -43,11 +44,15 @@ class Meter:
         bad = next(k for k, v in terms.items() if not v.isfinite())
         raise Diverged(f"{name}/{bad} became {terms[bad].item()} at step {step}; {self.kept}")
 
-    def inspect(self, model: nn.Module, epoch: int) -> None:
-        """Raise Diverged if an epoch's last update, which no loss has judged, broke a weight."""
-        for name, weight in model.named_parameters():
-            if not weight.isfinite().all():
-                raise Diverged(f"{name} is no longer finite after epoch {epoch}; {self.kept}")
+    def inspect(self, state: State, step: int, epoch: int) -> None:
+        """Raise Diverged if, at an epoch's end, anything that would be saved has run away.
+
+        No loss has judged the weights after the last update, and none ever judges what an
+        optimizer remembers or a layer averages: moments at inf freeze their weights for ever.
+        """
+        if bad := state.runaway():
+            when = f"by step {step}, the end of epoch {epoch}"
+            raise Diverged(f"{bad} is no longer finite {when}; {self.kept}")
 
     @property
     def kept(self) -> str:
@@ -63,9 +68,12 @@ class Meter:
             self.bar.set_postfix({"epoch": epoch + 1, **means}, refresh=False)
         self.bar.update(examples)
 
-    def means(self) -> dict[str, float]:
-        """Close the epoch: the mean of every scalar."""
+    def means(self, epoch: int) -> dict[str, float]:
+        """Close the epoch: the mean of every scalar. Raises Diverged if one is not finite."""
         self.judge()
         found = {k: v.item() / self.counts[k] for k, v in self.sums.items()}
+        for key, value in found.items():
+            if not math.isfinite(value):
+                raise Diverged(f"the mean of {key} over epoch {epoch} is {value}; {self.kept}")
         self.sums, self.counts = {}, {}
         return found

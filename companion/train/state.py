@@ -83,6 +83,7 @@ class State:
             self.turns[name], self.optimizers[name] = self.accelerator.prepare(
                 Turn(self.model, player), optimizer
             )
+        self.unbounded = set(unfinite(self.tensors()))  # by design: a mask of -inf
 
     @property
     def measured(self) -> nn.Module:
@@ -122,6 +123,33 @@ class State:
                 found |= {f"optimizer/{name}/{i}/{k}": v for k, v in state.items()}
         return found
 
+    def runaway(self) -> str:
+        """Name the first weight, statistic or optimizer term that is not finite: "player/term"."""
+        bad = [name for name in unfinite(self.tensors()) if name not in self.unbounded]
+        if not bad:
+            return ""
+        home, _, rest = bad[0].partition("/")
+        if home == "optimizer":
+            name, i, term = rest.split("/")
+            moved = list(self.recipe.players[name].moves.parameters())
+            return f"{name}/{term} of {self.name_of(moved[int(i)])}"
+        name = rest.removeprefix("module.") if home == "average" else rest
+        return f"{self.mover_of(name)}/{name}{' on average' if home == 'average' else ''}"
+
+    def name_of(self, parameter: Tensor) -> str:
+        """The name of a parameter in the model."""
+        return next(k for k, v in self.model.named_parameters() if v is parameter)
+
+    def mover_of(self, name: str) -> str:
+        """The player in whose part of the model a tensor lies; "model" if it lies in none's."""
+        tensors = {**dict(self.model.named_parameters()), **dict(self.model.named_buffers())}
+        for player, its in self.recipe.players.items():
+            if any(
+                v is tensors.get(name) for v in [*its.moves.parameters(), *its.moves.buffers()]
+            ):
+                return player
+        return "model"
+
     def restore(self, tensors: dict[str, Tensor], path: Path) -> None:
         """Take back what `tensors` named. Raises DamagedFile if a name, type or shape differs."""
         own = {key: value.dtype for key, value in self.tensors().items()}
@@ -134,26 +162,58 @@ class State:
         self.kept = part(tensors, "kept/")
         for name, optimizer in self.optimizers.items():
             params = [p for g in optimizer.param_groups for p in g["params"]]
-            state = optimizer_state(part(tensors, f"optimizer/{name}/"), params, path)
+            fresh = terms_of(self.recipe.players[name], params[0].device)
+            state = optimizer_state(part(tensors, f"optimizer/{name}/"), params, fresh, path)
             groups = optimizer.state_dict()["param_groups"]
             optimizer.load_state_dict({"state": state, "param_groups": groups})
 
 
+def unfinite(tensors: dict[str, Tensor]) -> list[str]:
+    """Name the tensors that hold inf or NaN; a GPU is waited for once where none does."""
+    real = {k: v.detach() for k, v in tensors.items() if v.is_floating_point()}
+    if not real:
+        return []
+    home = next(iter(real.values())).device
+    sums = torch.stack([value.sum().float().to(home) for value in real.values()])
+    suspects = [
+        name for name, good in zip(real, sums.isfinite().tolist(), strict=True) if not good
+    ]
+    return [name for name in suspects if not real[name].isfinite().all()]  # or a sum ran over
+
+
+def terms_of(player: Player, device: torch.device) -> dict[str, Tensor]:
+    """What a player's optimizer remembers of one parameter, learned from a step of its kind."""
+    parameter = nn.Parameter(torch.zeros(1, device=device))
+    parameter.grad = torch.zeros_like(parameter)
+    optimizer = player.optimizer([parameter])
+    optimizer.step()
+    return {k: v for k, v in optimizer.state[parameter].items() if isinstance(v, Tensor)}
+
+
 def optimizer_state(
-    terms: dict[str, Tensor], params: list[Tensor], path: Path
+    terms: dict[str, Tensor], params: list[Tensor], fresh: dict[str, Tensor], path: Path
 ) -> dict[int, dict[str, Tensor]]:
-    """Sort saved terms "i/name" by parameter, each in its parameter's type and memory order."""
+    """Sort saved terms "i/name" by parameter, each in its parameter's type and memory order.
+
+    fresh: the terms that this optimizer has. Raises DamagedFile for any other.
+    """
     state: dict[int, dict[str, Tensor]] = {}
     for key, value in terms.items():
         i, _, term = key.partition("/")
-        if not i.isdigit() or int(i) >= len(params):
+        if not i.isdecimal() or int(i) >= len(params):
             raise DamagedFile(f"{path} does not fit: the optimizer has no parameter {i}")
         param = params[int(i)]
         if value.ndim:
             if (value.shape, value.dtype) != (param.shape, param.dtype):
                 raise DamagedFile(f"{path} does not fit: optimizer term {key} is another tensor")
             value = torch.empty_like(param, requires_grad=False).copy_(value)
+        elif term in fresh and value.dtype != fresh[term].dtype:
+            raise DamagedFile(f"{path} does not fit: optimizer term {key} is {value.dtype}")
         state.setdefault(int(i), {})[term] = value
-    if len({frozenset(found) for found in state.values()}) > 1:
-        raise DamagedFile(f"{path} does not fit: an optimizer term is missing or too many")
+    if any(found.keys() != fresh.keys() for found in state.values()) or (fresh and not state):
+        have, need = {term for found in state.values() for term in found}, ", ".join(fresh)
+        raise DamagedFile(
+            f"{path} does not fit: of {', '.join(have) or 'nothing'} a term is missing or too "
+            f"many; the optimizer needs {need or 'none'} of each parameter"
+        )
     return state
