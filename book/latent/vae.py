@@ -486,7 +486,7 @@ pairs = torch.stack(
     [x[y == k][i] for k, i in ((9, 1), (7, 2), (0, 3), (7, 4))]
 )
 ends = torch.stack([x[y == k][i] for k, i in ((7, 1), (9, 2), (3, 3), (0, 4))])
-places = torch.linspace(0, 1, 13)
+places = torch.linspace(0, 1, 11)
 frames = []
 for t in places:
     with torch.no_grad():
