@@ -2,6 +2,7 @@
 # make test        check: everything, on a CPU
 # make chapters    execute the chapters (ALL=1: also recalling what the others train)
 # make notebooks   execute the chapters whose script changed (ALL=1: every one)
+# make assault     kill, break and damage what is kept; prints what was lost or believed
 # make bench       measure speed and memory
 # make findings    see whether libraries still do what findings/ says; needs a network
 # make mutants     plant wrong versions: do the tests notice? An hour (ONLY=...: some of them)
@@ -17,7 +18,7 @@ EXECUTED = $(if $(ALL),$(NOTEBOOKS),$$(grep -L '"subset: int' $(NOTEBOOKS)))
 # Reading has a small environment of its own, unless the large one is there already.
 READER := $(if $(wildcard .venv/.ready),.venv,.venv-book)
 
-.PHONY: book test lint units chapters notebooks bench findings mutants lab clean
+.PHONY: book test lint units chapters notebooks bench findings mutants assault lab clean
 .DEFAULT_GOAL := book
 
 # uv, where it can be had and reaches the packages, installs in a tenth of pip's time.
@@ -62,6 +63,13 @@ notebooks: .venv/.ready
 	.venv/bin/python book/_tools/notebooks.py $(if $(ALL),--all)
 	@.venv/bin/jupyter-book build . -q -W --keep-going -n
 	.venv/bin/python book/_tools/colab.py _build/html
+
+assault: export PYTHONPATH = .:tests
+assault: export OMP_NUM_THREADS = 1
+assault: .venv/.ready
+	.venv/bin/python tests/assault/kills.py
+	.venv/bin/python tests/assault/faults.py
+	.venv/bin/python tests/assault/damage.py
 
 bench: .venv/.ready
 	.venv/bin/python $(PIP) "pythae>=0.1.2" "pytorch-fid>=0.3.0"

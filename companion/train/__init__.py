@@ -8,7 +8,6 @@ import torch
 from torch import nn
 
 from companion.data import Dataset
-from companion.files import reading
 from companion.recipes import Recipe
 from companion.runs import Absent, Run, ask, begin, find_published, standing
 from companion.runs.states import load_state
@@ -27,8 +26,7 @@ def resume(state: State, run: Run, epochs: int) -> None:
     """
     if (found := load_state(run, epochs)) is not None:
         tensors, record = found
-        with reading(record["path"]):
-            state.restore(tensors, record["path"])
+        state.restore(tensors, record["path"])
         run.config["epochs"], run.history = record["epochs"], record["history"]
 
 
