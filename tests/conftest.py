@@ -21,7 +21,7 @@ def build(output: Path) -> str:
     """Build the book from nothing below `output`; return what the builder complained of."""
     builder = Path(sys.executable).parent / "jupyter-book"
     command = [str(builder), "build", str(ROOT), "--path-output", str(output), *STRICT]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=900)
     return "" if done.returncode == 0 else done.stdout + done.stderr
 
 
