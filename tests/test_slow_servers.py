@@ -22,6 +22,16 @@ def trickling(handler, packed, release):
             return
 
 
+def crawling(handler, packed, release):
+    """Each piece comes soon enough, and all of them too slowly."""
+    send(handler, b"", length=len(packed))
+    for begin in range(0, len(packed), 1500):
+        handler.wfile.write(packed[begin : begin + 1500])
+        handler.wfile.flush()
+        if release.wait(0.3):
+            return
+
+
 def after_a_good_answer(slow):
     """Answer the question whether the file is there, and be slow only in sending it."""
 
@@ -48,10 +58,15 @@ def redirecting(handler, packed, release):
         handler.end_headers()
 
 
-SLOW = [trickling, after_a_good_answer(slow_header), after_a_good_answer(redirecting)]
+SLOW = {
+    "a byte at a time": trickling,
+    "pieces": crawling,
+    "headers": after_a_good_answer(slow_header),
+    "redirects": after_a_good_answer(redirecting),
+}
 
 
-@pytest.mark.parametrize("slow", SLOW, ids=["a byte at a time", "headers", "redirects"])
+@pytest.mark.parametrize("slow", SLOW.values(), ids=SLOW)
 def test_a_slow_server_is_given_up_in_time(slow, mirrors, tmp_path):
     mirrors(slow)
     begun = time.monotonic()
@@ -61,7 +76,7 @@ def test_a_slow_server_is_given_up_in_time(slow, mirrors, tmp_path):
     assert files(tmp_path / "cache/MNIST/raw") == {}
 
 
-@pytest.mark.parametrize("slow", SLOW, ids=["a byte at a time", "headers", "redirects"])
+@pytest.mark.parametrize("slow", SLOW.values(), ids=SLOW)
 def test_a_fast_mirror_makes_good_for_a_slow_one(slow, mirrors, tiny):
     mirrors(slow, good)
     assert files(fetch("mnist")) == tiny.packed

@@ -28,10 +28,10 @@ def snapped() -> Recipe:
 
 
 def said(run: Run) -> str:
-    """A hash of all that a finished run says, but for what the clock says."""
+    """A hash of all that a finished run says, but for what the clock and git say."""
     clock = ("examples/s", "seconds")
     rows = [sorted((k, v) for k, v in row.items() if k not in clock) for row in run.history]
-    config = {k: v for k, v in run.config.items() if k != "wall_seconds"}
+    config = {k: v for k, v in run.config.items() if k not in ("wall_seconds", "commit")}
     pictures = {str(k): v for k, v in run.snapshots.items()}
     parts = [repr((run.name, sorted(config.items()), sorted(run.metrics.items()), rows))]
     parts += [digest(run.model.state_dict(), ""), digest(pictures, "")]
