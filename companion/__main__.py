@@ -23,7 +23,8 @@ def parse_choices(words: list[list[str]], experiment: Any) -> dict[str, Any]:
     """Turn what followed each -p into the experiment's arguments."""
     import inspect
 
-    from companion.runs import Run, find
+    from companion.experiments import recall_by_name
+    from companion.runs import Run
     from companion.words import kind_of, nearest, options, pairs, read_word
 
     known, found = inspect.signature(experiment).parameters, {}
@@ -32,7 +33,8 @@ def parse_choices(words: list[list[str]], experiment: Any) -> dict[str, Any]:
             hint = nearest(name, known)
             raise ValueError(f"{experiment.__name__} has no choice {name!r} {hint}")
         kind = kind_of(experiment, name)
-        found[name] = find(text) if Run in options(kind) else read_word(name, text, kind)
+        is_run = Run in options(kind)
+        found[name] = recall_by_name(text) if is_run else read_word(name, text, kind)
     return found
 
 

@@ -1,5 +1,6 @@
 """A run is a legal choice: what a second phase stands on is recorded, found and checked."""
 
+import os
 from dataclasses import replace
 from functools import partial
 
@@ -85,8 +86,16 @@ def test_a_run_is_found_by_name_or_not_at_all():
 def test_the_command_line_takes_the_name_of_a_run(monkeypatch, capsys):
     first = train(denoiser, 1)
     monkeypatch.setitem(EXPERIMENTS, "second", second)
+    monkeypatch.setitem(EXPERIMENTS, "denoiser", denoiser)
     assert main(["train", "second", "--epochs", "1", "-p", f"first={first.name}"]) == 0
     assert "second-first" in capsys.readouterr().out
+    typed = [row["one/loss"] for row in train(second, 1, first=first).history]  # recalled
+    monkeypatch.setenv("COMPANION_RUNS", os.environ["COMPANION_RUNS"] + "-again")
+    assert typed == [row["one/loss"] for row in train(second, 1, first=first).history]
+    monkeypatch.delitem(EXPERIMENTS, "denoiser")
+    monkeypatch.setenv("COMPANION_RUNS", os.environ["COMPANION_RUNS"].removesuffix("-again"))
+    assert main(["train", "second", "--epochs", "2", "-p", f"first={first.name}"]) == 2
+    assert "is of the experiment 'denoiser', which is not known" in capsys.readouterr().err
     assert main(["train", "second", "--epochs", "1", "-p", "first", "none"]) == 2
     assert "no finished run is called 'none'" in capsys.readouterr().err
 

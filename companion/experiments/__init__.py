@@ -5,6 +5,9 @@ from companion.experiments.diffusion import ddpm
 from companion.experiments.faces import face_reader, face_vae, two_layer_face_vae
 from companion.experiments.images import autoencoder, classifier, extractor, extractor_of, vae
 from companion.experiments.sprites import beta_tcvae, beta_vae
+from companion.runs import Run, find
+from companion.train import recall
+from companion.words import nearest
 
 KNOWN = (
     autoencoder, vae, classifier, extractor, beta_vae, beta_tcvae, two_layer_face_vae, face_vae,
@@ -12,8 +15,38 @@ KNOWN = (
 )  # fmt: skip
 EXPERIMENTS = {experiment.__name__: experiment for experiment in KNOWN}
 
+
+def recall_by_name(name: str, weights: str = "") -> Run:
+    """Find a finished run, here or published, and recall its model and those that it stands on.
+
+    weights: the hash that its weights must have. Raises RunError, with the nearest name, if there
+    is none, ValueError if no experiment of its kind is known any more.
+    """
+    run = find(name, weights)
+    kind, choices = run.config["experiment"], dict(run.config["choices"])
+    if kind not in EXPERIMENTS:
+        hint = nearest(kind, EXPERIMENTS)
+        raise ValueError(f"{name} is of the experiment {kind!r}, which is not known {hint}")
+    for key, value in choices.items():
+        if isinstance(value, dict):
+            choices[key] = recall_by_name(value["run"], value["weights"])
+    return recall(run, EXPERIMENTS[kind](**choices).model)
+
+
 __all__ = [
-    "EXPERIMENTS", "autoencoder", "beta_tcvae", "beta_vae", "classifier", "ddpm",
-    "extractor", "extractor_of",
-    "face_reader", "face_vae", "gan", "two_layer_face_vae", "vae", "wgan",
+    "EXPERIMENTS",
+    "autoencoder",
+    "beta_tcvae",
+    "beta_vae",
+    "classifier",
+    "ddpm",
+    "extractor",
+    "extractor_of",
+    "face_reader",
+    "face_vae",
+    "gan",
+    "recall_by_name",
+    "two_layer_face_vae",
+    "vae",
+    "wgan",
 ]  # fmt: skip
