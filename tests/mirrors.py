@@ -157,7 +157,9 @@ def tiny(monkeypatch, tmp_path):
     monkeypatch.setattr(downloads, "PATIENCE", 1.0)
     monkeypatch.setattr(downloads, "STALL", 1.0)
     monkeypatch.setattr(downloads, "SLOWEST", 20_000)
-    monkeypatch.setattr(catalogue, "drawn", lambda name: (torch.zeros(1, dtype=torch.uint8),) * 4)
+    monkeypatch.setattr(
+        catalogue, "drawn", lambda name, *n: (torch.zeros(1, dtype=torch.uint8),) * 4
+    )
     tiny = Tiny()
     monkeypatch.setitem(ARCHIVES, "mnist", tiny.archive())
     return tiny
