@@ -197,5 +197,5 @@ def test_an_original_image_is_read_row_by_row():
 
 
 def test_no_test_image_of_a_stand_in_is_trained_on():
-    images, _, tests, _ = catalogue.drawn("mnist", 300, 200)
+    images, _, tests, _ = catalogue.drawn("mnist", 250, 250)
     assert len(torch.cat([images, tests]).flatten(1).unique(dim=0)) == 500
