@@ -88,7 +88,8 @@ def test_fixed_codes_are_the_same_for_two_models_and_two_calls():
     torch.rand(7)  # whatever was drawn in between
     more = from_fixed_codes(model, 600)
     assert torch.equal(more[:8], first) and len(more.unique(dim=0)) == 600
-    assert all(torch.equal(more[:n], from_fixed_codes(model, n)) for n in (1, 3, 7, 50))
+    for n in (1, 3, 7, 50):  # a sigmoid's last digit depends on how many there are
+        torch.testing.assert_close(more[:n], from_fixed_codes(model, n))
     assert abs(more.logit().std().item() - 1) < 4 * (0.5 / 60_000) ** 0.5  # standard normal
 
 
