@@ -34,7 +34,7 @@ def test_an_attack_on_a_linear_classifier_costs_those_whose_margin_is_too_small(
     layer = nn.Linear(4, 2)
     with torch.no_grad():
         layer.bias.zero_()
-        layer.weight.copy_(torch.tensor([[0.0, 0, 0, 0], [1, -1, 1, -1]]))
+        layer.weight.copy_(torch.tensor([[0.0, 0, 0, 0], [1, -0.8731, 1.1317, -1.0473]]))
     x = images(500, 77, 179)  # 0.3 to 0.7: a step of 0.2 stays within [0, 1]
     flat = x.flatten(1) / 255
     y = (flat @ (layer.weight[1] - layer.weight[0]) > 0).long()
