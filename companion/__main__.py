@@ -3,6 +3,7 @@
 # Each command imports what it needs, so that --help does not wait for torch.
 import argparse
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -68,6 +69,7 @@ def run_command(args: argparse.Namespace) -> None:
     from companion.chapters import run
     from companion.words import pairs
 
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # the kernel is ended, too
     print(run(args.chapter, pairs(args.choice), args.output))
 
 
@@ -177,5 +179,21 @@ def main(words: list[str] | None = None) -> int:
         return 2
 
 
+def leave(*_: Any) -> None:
+    """End an interrupted command at once, but for a training, which has its own way.
+
+    Libraries lose a KeyboardInterrupt while they are imported: it comes back as another error,
+    or as another exit status. Nothing is lost by not unwinding: files appear whole.
+    """
+    os.write(2, b"companion: interrupted\n")
+    os._exit(INTERRUPTED)
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    signal.signal(signal.SIGINT, leave)
+    status = main()
+    if status == INTERRUPTED:  # Python would end with another if a library saw the interrupt
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+    sys.exit(status)

@@ -166,19 +166,25 @@ def test_too_little_memory_is_one_line(monkeypatch, capsys):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("after", [0.3, 1.0, 2.0, 3.0, 5.0])
+@pytest.mark.parametrize("after", [0.3, 1.0, 2.0, 3.0, 5.0, None])
 def test_ctrl_c_at_any_time_ends_a_real_command_with_130_and_no_traceback(after):
     """Before the training, too: while packages are imported, data drawn, a model built."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-m", "companion", *QUICK[:2], "--epochs", "4000"]
+    if after is None:  # in the training, once an epoch is kept
+        command += ["--subset", "256"]
     process = subprocess.Popen(
         command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
-    time.sleep(after)
+    if after is None:
+        while not any(local_runs().rglob("*.safetensors")):
+            time.sleep(0.1)
+    time.sleep(after or 0)
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=120)
     assert process.returncode == 130, err
     assert "interrupted" in out + err and "Traceback" not in err
+    assert after is not None or "interrupted: this is classifier-" in out + err
 
 
 @pytest.mark.parametrize("words", [[], ["trian"], ["train"], ["train", "vae", "--epochs", "two"]])

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from companion.data import Dataset
+from companion.devices import stoppable
 from companion.estimate import Estimate
 from companion.files import check_writable
 from companion.recipes import Measure, Recipe, nothing, of_terms
@@ -81,6 +82,7 @@ def observe(state: State, data: Dataset, measure: Measure) -> Mapping[str, Estim
     return found
 
 
+@stoppable()
 def play(state: State, data: Dataset, run: Run, epochs: int) -> None:
     """Train until `epochs` are done, saving after each; an interrupt ends it early."""
     recipe, accelerator, seed = state.recipe, state.accelerator, run.config["seed"]
