@@ -171,6 +171,17 @@ def test_two_executions_write_the_same_bytes(small: Path) -> None:
     assert small.with_suffix(".ipynb").read_bytes() == first
 
 
+def test_new_prose_and_tags_keep_the_outputs_of_unchanged_code(small: Path) -> None:
+    path, text = small.with_suffix(".ipynb"), small.read_text()
+    small.write_text(text + "\n# %% [markdown]\n# New prose.\n")
+    assert "3 cells" in notebooks.problem_of(small) and notebooks.renew(small)
+    assert notebooks.problem_of(small) == ""
+    renewed = path.read_bytes()
+    assert notebooks.execute(small) == "" and path.read_bytes() == renewed
+    small.write_text(text + "print('more')\n")  # code must run before a page may show it
+    assert not notebooks.renew(small) and path.read_bytes() == renewed
+
+
 def test_a_failing_chapter_keeps_its_notebook(small: Path) -> None:
     before = small.with_suffix(".ipynb").read_bytes()
     small.write_text(SMALL + "1 / 0\n")

@@ -1,6 +1,6 @@
 """Make the notebooks of the book from its scripts, or check that they are in step.
 
-python book/_tools/notebooks.py            execute the chapters whose script changed
+python book/_tools/notebooks.py            execute the chapters whose code changed
 python book/_tools/notebooks.py --all      execute every chapter
 python book/_tools/notebooks.py --check    exit 1 and say why, if one is out of step
 """
@@ -154,6 +154,29 @@ def execute(script: Path) -> str:
     return problem
 
 
+def renew(script: Path) -> bool:
+    """Take a script's new prose and tags over, where the code that was executed is unchanged.
+
+    Returns False, and changes nothing, if any of its code changed.
+    """
+    path = script.with_suffix(".ipynb")
+    new = jupytext.read(script)
+    old = nbformat.read(path, as_version=4) if path.exists() else new
+    cells, executed = (
+        [cell for cell in each.cells if cell.cell_type == "code"] for each in (new, old)
+    )
+    if [c.source.strip() for c in cells] != [c.source.strip() for c in executed] or any(
+        cell.execution_count != place for place, cell in enumerate(executed, 1)
+    ):
+        return False
+    for cell, done in zip(cells, executed, strict=True):
+        cell.outputs, cell.execution_count = done.outputs, done.execution_count
+    notebook = normalise(new, script)
+    if renewed := not heavy(notebook):
+        write(notebook, path)
+    return renewed
+
+
 def texts(notebook: NotebookNode) -> list[tuple[str, str, tuple[str, ...]]]:
     """Return what the script decides of each cell: its kind, its text, its tags."""
     return [
@@ -195,7 +218,7 @@ def main(arguments: list[str] | None = None) -> int:
     if options.check:
         problems = [problem_of(script) for script in chapters]
     else:
-        chapters = [s for s in chapters if options.all or problem_of(s)]
+        chapters = [s for s in chapters if options.all or (problem_of(s) and not renew(s))]
         with ProcessPoolExecutor(options.jobs) as pool:
             problems = list(pool.map(execute, chapters))
     for script, problem in zip(chapters, problems, strict=True):
