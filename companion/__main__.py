@@ -75,6 +75,7 @@ def run_command(args: argparse.Namespace) -> None:
 
 def runs_command(args: argparse.Namespace) -> None:
     """List the runs of this machine and the published ones, and what of them is damaged."""
+    from companion.estimate import Estimate
     from companion.runs import local_runs, survey
 
     for title, root in {"published": None, "here": local_runs()}.items():
@@ -82,7 +83,7 @@ def runs_command(args: argparse.Namespace) -> None:
         print(f"{title}: {len(found)} runs{f', {len(damaged)} damaged' if damaged else ''}")
         for run in found:
             metrics = list(run.metrics.items())[:3]
-            numbers = ", ".join(f"{k} {v['value']:.4g} ± {v['error']:.1g}" for k, v in metrics)
+            numbers = ", ".join(f"{k} {Estimate(**v)}" for k, v in metrics)
             print(f"  {run}{'; ' if numbers else ''}{numbers}")
         for why in damaged:
             print(f"  damaged: {why}")

@@ -1,9 +1,28 @@
 """A measured number never travels without its standard error."""
 
-from dataclasses import dataclass
-from math import sqrt
+from __future__ import annotations
 
-from torch import Tensor
+from dataclasses import dataclass
+from math import floor, isfinite, log10, sqrt
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+def with_error(value: float, error: float) -> str:
+    """Write value ± error; the error keeps one digit, two where it begins with 1.
+
+    A value without an error keeps four significant digits.
+    """
+    if not isfinite(value):
+        return str(value)
+    if not isfinite(error) or error <= 0:
+        return f"{value:,.4g}" if abs(value) < 1e4 else f"{value:,.0f}"
+    keep = 1 if f"{error:.1e}"[0] == "1" else 0
+    places = keep - floor(log10(float(f"{error:.{keep}e}")))
+    value, error = round(value, places), round(error, places)
+    return f"{value:,.{max(0, places)}f} ± {error:,.{max(0, places)}f}"
 
 
 @dataclass(frozen=True)
@@ -19,7 +38,7 @@ class Estimate:
         return self.value
 
     def __str__(self) -> str:
-        return f"{self.value:.4g} ± {self.error:.2g} {self.unit}".rstrip()
+        return f"{with_error(self.value, self.error)} {self.unit}".rstrip()
 
 
 def mean_of(values: Tensor, unit: str = "") -> Estimate:

@@ -13,6 +13,7 @@ from matplotlib import pyplot
 from numpy.typing import NDArray
 from PIL import Image
 
+from companion.estimate import with_error
 from companion.figures import (
     curves,
     history_curves,
@@ -26,7 +27,6 @@ from companion.figures import (
 from companion.figures.curves import spread
 from companion.figures.pictures import SHADES, encode, render
 from companion.figures.style import WIDTH, blank
-from companion.figures.tables import with_error
 
 STEP = 255 / (SHADES - 1) / 2 + 1  # the worst error of a quantised grey, and of rounding
 

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from companion.estimate import with_error
+
 ASKED = ("experiment", "choices", "subset", "epochs", "data")
 
 
@@ -25,6 +27,9 @@ class Result:
     error: float
     over: str
     unit: str
+
+    def __str__(self) -> str:
+        return f"{with_error(self.value, self.error)} {self.unit}".strip()
 
 
 @dataclass(frozen=True)

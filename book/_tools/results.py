@@ -5,7 +5,6 @@ python book/_tools/results.py --check    exit 1 and say why, if one of them is o
 """
 
 import argparse
-import math
 import re
 import statistics
 import sys
@@ -49,14 +48,6 @@ def comparison(
         if named and chosen and fnmatchcase(metric, entry["metric"]):
             return entry
     return None
-
-
-def written(value: float, error: float, unit: str) -> str:
-    """Write a number with the digits that its standard error, at two digits, supports."""
-    if error <= 0:
-        return f"{value:.4g} {unit}".strip()
-    digits = max(0, 1 - math.floor(math.log10(error)))
-    return f"{value:.{digits}f} ± {error:.{digits}f} {unit}".strip()
 
 
 def published(entry: dict[str, Any] | None) -> str:
@@ -134,7 +125,7 @@ def result_table(same: list[Group], entries: list[dict[str, Any]]) -> str:
             cells = [
                 "" if place else choices(group, same),
                 name.replace("_", " "),
-                written(ours.value, ours.error, ours.unit),
+                str(ours),
                 ours.over,
                 beside,
                 verdict(ours, entry),
@@ -189,7 +180,7 @@ def summary(groups: list[Group], entries: list[dict[str, Any]]) -> str:
                 f"`{group.config['experiment']}`",
                 choices(group, groups),
                 name.replace("_", " "),
-                f"{written(ours.value, ours.error, ours.unit)} ({ours.over})",
+                f"{ours} ({ours.over})",
                 f"{beside} ([{source['name']}]({source['url']}))" if source else beside,
                 verdict(ours, entry),
             ]

@@ -2,27 +2,12 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from math import floor, isfinite, log10
 from typing import Any
 
+from companion.estimate import with_error
 from companion.words import nearest
 
 NOTHING = "–"
-
-
-def with_error(value: float, error: float) -> str:
-    """Write value ± error; the error keeps one digit, two where it begins with 1.
-
-    A value without an error keeps four significant digits.
-    """
-    if not isfinite(value):
-        return str(value)
-    if not isfinite(error) or error <= 0:
-        return f"{value:,.4g}" if abs(value) < 1e4 else f"{value:,.0f}"
-    keep = 1 if f"{error:.1e}"[0] == "1" else 0
-    places = keep - floor(log10(float(f"{error:.{keep}e}")))
-    value, error = round(value, places), round(error, places)
-    return f"{value:,.{max(0, places)}f} ± {error:,.{max(0, places)}f}"
 
 
 def cell(entry: Any, factor: float = 1.0) -> str:
