@@ -2,10 +2,13 @@
 
 import fcntl
 import re
+import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
 from bs4 import BeautifulSoup
@@ -44,6 +47,34 @@ def book(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
     if text := complaint.read_text():
         pytest.fail(f"the strict build of the book failed:\n{text[-3000:]}", pytrace=False)
     return shared / "book/_build/html"
+
+
+@pytest.fixture(scope="module")  # its event loop must be gone when others start a kernel
+def browser() -> Iterator[Any]:
+    """Return a running Chromium, the system's or playwright's own."""
+    players = pytest.importorskip("playwright.sync_api")
+    names = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+    path = next(filter(None, map(shutil.which, names)), None)
+    with players.sync_playwright() as playwright:
+        own = Path(playwright.chromium.executable_path)
+        if path is None and not own.exists():
+            pytest.skip("no Chromium: install Debian's `chromium` to test the pages in a browser")
+        running = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        yield running
+        running.close()
+
+
+@pytest.fixture
+def shown(browser: Any, request: pytest.FixtureRequest) -> Iterator[Any]:
+    """A phone without a network; a test passes only if no script failed on it."""
+    scripts = getattr(request, "param", True)
+    phone = {"width": 390, "height": 800}
+    context = browser.new_context(viewport=phone, offline=True, java_script_enabled=scripts)
+    page, errors = context.new_page(), []
+    page.on("pageerror", lambda error: errors.append(error))
+    yield page
+    context.close()
+    assert errors == []
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -1,7 +1,6 @@
 """Every page as a reader meets it: a browser, a phone, the dark, and no network."""
 
 import re
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ from places import Repository
 from test_book import SCRIPTS, name, pages
 
 pytest.importorskip("playwright")
-from playwright.sync_api import Browser, Locator, Page, Route, sync_playwright
+from playwright.sync_api import Browser, Locator, Page, Route
 
 pytestmark = pytest.mark.browser
 ROOT = Path(__file__).parents[1]
@@ -56,20 +55,6 @@ WIDE = """() => {
   }
   return bad;
 }"""
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    """Return a running Chromium, the system's or playwright's own."""
-    names = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-    path = next(filter(None, map(shutil.which, names)), None)
-    with sync_playwright() as playwright:
-        own = Path(playwright.chromium.executable_path)
-        if path is None and not own.exists():
-            pytest.skip("no Chromium: install Debian's `chromium` to test the pages in a browser")
-        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
-        yield browser
-        browser.close()
 
 
 class Visit:

@@ -1,8 +1,6 @@
 """Live figures work alone in an output and many on a page, which carries their code once."""
 
-import shutil
 import sys
-from collections.abc import Iterator
 from html import escape
 from importlib.resources import files
 from pathlib import Path
@@ -43,30 +41,6 @@ def graph(*edges: str) -> str:
 
 
 OUTPUTS = [slider(0.0), graph("ab", "cb"), slider(1.0), graph("ab", "bc"), slider(0.0)]
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    players = pytest.importorskip("playwright.sync_api")
-    chromium = shutil.which("chromium")
-    if chromium is None:
-        pytest.skip("no chromium on this machine")
-    with players.sync_playwright() as player:
-        running = player.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-        yield running
-        running.close()
-
-
-@pytest.fixture
-def shown(browser: Any, request: pytest.FixtureRequest) -> Iterator[Any]:
-    """A page without a network; a test passes only if no script failed on it."""
-    scripts = getattr(request, "param", True)
-    context = browser.new_context(offline=True, java_script_enabled=scripts)
-    page, errors = context.new_page(), []
-    page.on("pageerror", lambda error: errors.append(error))
-    yield page
-    context.close()
-    assert errors == []
 
 
 def test_a_page_holds_each_style_and_each_script_once() -> None:

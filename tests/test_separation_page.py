@@ -1,7 +1,6 @@
 """The page's script agrees with d-separation, by mouse, by keyboard, and without a script."""
 
-import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from itertools import combinations, pairwise, product
 from random import Random
 from typing import Any
@@ -87,31 +86,6 @@ def lit_edges(dag: nx.DiGraph, source: Any, seen: set[Any]) -> set[frozenset[Any
     goals = set(dag) - seen - {source}
     paths = nx.all_simple_paths(dag.to_undirected(), source, goals) if goals else []
     return {frozenset(e) for path in paths if active(dag, path, seen) for e in pairwise(path)}
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    players = pytest.importorskip("playwright.sync_api")
-    chromium = shutil.which("chromium")
-    if chromium is None:
-        pytest.skip("no chromium on this machine")
-    with players.sync_playwright() as player:
-        running = player.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-        yield running
-        running.close()
-
-
-@pytest.fixture
-def shown(browser: Any, request: pytest.FixtureRequest) -> Iterator[Any]:
-    """A phone without a network; a test passes only if no script failed on it."""
-    scripts = getattr(request, "param", True)
-    phone = {"width": 390, "height": 800}
-    context = browser.new_context(viewport=phone, offline=True, java_script_enabled=scripts)
-    page, errors = context.new_page(), []
-    page.on("pageerror", lambda error: errors.append(error))
-    yield page
-    context.close()
-    assert errors == []
 
 
 def agree(page: Any, built: SeparationExplorable, source: Any, seen: set[Any]) -> None:
