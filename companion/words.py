@@ -4,6 +4,7 @@ import inspect
 import types
 from collections.abc import Callable, Iterable
 from difflib import get_close_matches
+from functools import lru_cache
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
 MOST_NAMED = 40
@@ -19,9 +20,12 @@ def nearest(name: object, known: Iterable[object]) -> str:
     return f"({hint}known: {', '.join(names[:MOST_NAMED]) or 'none yet'}{more})"
 
 
+hints_of = lru_cache(maxsize=100)(get_type_hints)  # asked once for each parameter
+
+
 def kind_of(function: Callable[..., Any], name: str) -> Any:
     """Tell the type of a parameter: its annotation, or else the type of its default."""
-    hints = get_type_hints(function) if inspect.isroutine(function) else {}
+    hints = hints_of(function) if inspect.isroutine(function) else {}
     default = inspect.signature(function).parameters[name].default
     if name in hints:
         return hints[name]

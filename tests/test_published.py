@@ -24,7 +24,7 @@ RUNS = all_runs()
 MEGABYTE = 2**20
 CONFIG = {
     "name", "experiment", "choices", "seed", "subset", "data", "epochs", "complete", "precision",
-    "wall_seconds", "versions", "commit", "hardware",
+    "wall_seconds", "versions", "commit", "hardware", "fingerprint",
 }  # fmt: skip
 
 WHOLE = [run for run in RUNS if not run.config.get("record_only")]

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 from torch import nn
-from toys import denoiser, denoising
+from toys import Hidden, denoiser, denoising
 
 from companion.recipes import ADAM, Batch, Player, Recipe, Terms
 from companion.train import Diverged, train
@@ -36,10 +36,10 @@ class Watched(nn.Module):
 
 def spoiled(at: int, how: Callable[[Any, Terms], Terms], optimizer: Any = ADAM) -> Recipe:
     """Train on points, with something done to the model or the terms at one step."""
-    model = Watched()
+    model, hidden = Watched(), Hidden(at, how)
 
     def loss(model: nn.Module, batch: Batch, step: int) -> Terms:
-        terms = denoising(model, batch, step)
+        terms, (at, how) = denoising(model, batch, step), hidden()
         return how(model, terms) if step == at else terms
 
     def watch(model: nn.Module, data: Any) -> dict[str, Any]:

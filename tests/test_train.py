@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
-from toys import denoiser, denoising, ebm, energy_distance, mlp, wgan
+from toys import Hidden, denoiser, denoising, ebm, energy_distance, mlp, wgan
 
 from companion.maths import cosine
 from companion.metrics import Estimate
@@ -113,14 +113,15 @@ def test_a_loss_sees_gradients_only_for_its_own_player(runs):
     assert state.update("one", batch, 0, 0.0)["loss"].isfinite()
 
 
-def test_schedule_follows_the_epochs_and_not_how_they_were_reached(runs):
+def test_schedule_follows_the_epochs_and_not_how_they_were_reached(runs, monkeypatch):
     asked: list[float] = []
+    monkeypatch.setattr("companion.train.built.EPOCHS", ())
 
     def scheduled() -> Recipe:
-        model = mlp(2, 2)
+        model, noted = mlp(2, 2), Hidden(asked)
 
         def schedule(epoch: float) -> float:
-            asked.append(epoch)
+            noted().append(epoch)
             return cosine(4)(epoch)
 
         players = {"one": Player(model, denoising, schedule=schedule)}

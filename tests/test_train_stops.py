@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 from torch import nn
-from toys import denoiser, denoising, wasserstein, wgan
+from toys import Hidden, denoiser, denoising, wasserstein, wgan
 
 from companion.recipes import Batch, Player, Recipe, Terms
 from companion.runs import read
@@ -32,14 +32,14 @@ class Meddled:
     __signature__ = inspect.Signature()
 
     def __init__(self, meddle: Callable[[nn.Module, Terms, int], Terms]):
-        self.meddle, self.steps = meddle, []
+        self.meddle, self.steps = Hidden(meddle), Hidden([])
 
     def __call__(self) -> Recipe:
         recipe = denoiser()
 
         def loss(model: nn.Module, batch: Batch, step: int) -> Terms:
-            self.steps.append(step)
-            return self.meddle(model, denoising(model, batch, step), step)
+            self.steps().append(step)
+            return self.meddle()(model, denoising(model, batch, step), step)
 
         return replace(recipe, players={"one": Player(recipe.model, loss)})
 
@@ -67,7 +67,7 @@ def test_a_term_that_is_no_number_stops_within_a_step(step, term, value):
     sentence = rf"^one/{term} became {value} at step {step}; the state after epoch 1 is kept$"
     with pytest.raises(Diverged, match=sentence):
         train(poisoned, 3)
-    assert poisoned.steps[-1] <= step + 1
+    assert poisoned.steps()[-1] <= step + 1
     assert same(state(train(untouched, 1)), kept)
 
 
@@ -111,7 +111,7 @@ def test_an_interrupt_returns_the_run_so_far_and_a_later_call_goes_on(step, monk
     assert not run.weights.exists()
     again = Meddled(lambda model, terms, now: terms)
     resumed = train(again, 4)
-    assert resumed.complete and again.steps[0] == step // STEPS * STEPS
+    assert resumed.complete and again.steps()[0] == step // STEPS * STEPS
     monkeypatch.setenv("COMPANION_RUNS", str(tmp_path / "undisturbed"))
     assert same(state(resumed), state(train(untouched, 4)))
 
@@ -125,7 +125,7 @@ def test_an_interrupt_in_the_last_save_leaves_a_run_that_is_not_complete(monkeyp
         run = train(untouched, 1)
     assert not run.complete and run.epochs == 1
     again = Meddled(lambda model, terms, now: terms)
-    assert train(again, 1).complete and not again.steps  # only the last save was missing
+    assert train(again, 1).complete and not again.steps()  # only the last save was missing
 
 
 def test_an_interrupt_in_a_critics_turn_frees_the_generator():
@@ -150,7 +150,7 @@ def test_a_finished_run_is_recalled_and_not_trained_again():
     trained = train(first, 2)
     written = trained.weights.stat().st_mtime_ns
     recalled = train(again, 2)
-    assert first.steps and not again.steps
+    assert first.steps() and not again.steps()
     assert trained.weights.stat().st_mtime_ns == written  # nor measured and written again
     assert same(trained.model.state_dict(), recalled.model.state_dict())
     assert not recalled.model.training
@@ -164,7 +164,7 @@ def test_fewer_epochs_are_their_own_run_and_spoil_no_longer_one(monkeypatch, tmp
     assert (shorter.epochs, len(shorter.history)) == (1, 1)
     recall = Meddled(lambda model, terms, now: terms)
     recalled = train(recall, 3)
-    assert not recall.steps
+    assert not recall.steps()
     assert same(recalled.model.state_dict(), longer.model.state_dict())
     on = train(untouched, 4)
     monkeypatch.setenv("COMPANION_RUNS", str(tmp_path / "undisturbed"))

@@ -1,6 +1,7 @@
 """Tiny experiments on eight Gaussians, one of each kind that the trainer must serve."""
 
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -44,6 +45,16 @@ def denoiser(ema: float = 0.0, clip: float = 1e9, points: int = 256, width: int 
     players = {"denoiser": Player(model, denoising)}
     data = partial(eight_gaussians, points)
     return Recipe(model, players, data, 64, precision="no", ema=ema, clip=clip, watch=spread)
+
+
+class Hidden:
+    """Hold what no fingerprint may see, so that a recipe can be meddled with under one name."""
+
+    def __init__(self, *held: Any):
+        self._held = held
+
+    def __call__(self) -> Any:
+        return self._held[0] if len(self._held) == 1 else self._held
 
 
 class Game(nn.Module):

@@ -6,7 +6,7 @@ from companion.experiments.faces import face_reader, face_vae, two_layer_face_va
 from companion.experiments.images import autoencoder, classifier, extractor, extractor_of, vae
 from companion.experiments.sprites import beta_tcvae, beta_vae
 from companion.runs import Run, find
-from companion.train import recall
+from companion.train import compare, recall
 from companion.words import nearest
 
 KNOWN = (
@@ -30,7 +30,8 @@ def recall_by_name(name: str, weights: str = "") -> Run:
     for key, value in choices.items():
         if isinstance(value, dict):
             choices[key] = recall_by_name(value["run"], value["weights"])
-    return recall(run, EXPERIMENTS[kind](**choices).model)
+    recipe = EXPERIMENTS[kind](**choices)
+    return recall(compare(run, recipe), recipe.model)
 
 
 __all__ = [

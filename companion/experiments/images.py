@@ -96,7 +96,7 @@ def extractor(data: str = "fashion-mnist", horizon: int = 20) -> Recipe:
 @cache
 def extractor_of(data: str = "fashion-mnist") -> Run:
     """Recall the published extractor of a data set. Raises ValueError where there is none."""
-    runs = [run for run in all_runs() if run.config["experiment"] == "extractor"]
+    runs = [run for run in all_runs(starts="extractor") if run.config["experiment"] == "extractor"]
     known = {run.config["choices"]["data"]: run for run in runs}
     if data not in known:
         raise ValueError(f"no pinned extractor for {data!r} {nearest(data, known)}")

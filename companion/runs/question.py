@@ -1,4 +1,4 @@
-"""The question that names a run: an experiment, its choices, a seed, data."""
+"""The question that names a run: an experiment, its choices, a seed, data, what it builds."""
 
 import hashlib
 import inspect
@@ -70,9 +70,11 @@ def standing(runs: Iterable[Run]) -> list[dict[str, str]]:
 def begin(question: dict[str, Any], data: dict[str, str], epochs: int) -> Run:
     """Open the run of a question on these data: finished, if it was answered before.
 
-    Raises DamagedFile if its record is not whole, or not of this run.
+    Its name holds the hash of all that was asked, and of what the experiment builds, where the
+    question has its fingerprint. Raises DamagedFile if its record is not whole, or of another run.
     """
-    config = {k: question[k] for k in ("experiment", "choices", "seed", "subset")}
+    asked = ("experiment", "choices", "seed", "subset", "fingerprint")
+    config = {k: question[k] for k in asked if k in question}
     text = json.dumps({**config, "data": data}, sort_keys=True)
     code = hashlib.sha256(text.encode()).hexdigest()[:8]
     name = f"{question['title']}-seed{question['seed']}-{code}"
@@ -116,13 +118,14 @@ def find_published(question: dict[str, Any]) -> Run:
     Raises RunError that lists the published choices, and what is damaged, if there is none;
     DamagedFile if its own record is not whole.
     """
-    experiment = question["experiment"]
-    found, damaged = gathered(record.PUBLISHED, read_config, experiment)  # a name starts with it
-    same = [run for run in found if run.config["experiment"] == experiment]
-    for run in same:
-        choices = {**question["defaults"], **run.config["choices"]}
-        if choices == question["choices"] and run.config["seed"] == question["seed"]:
-            return read_rest(run)
+    experiment, damaged, same = question["experiment"], [], []
+    for start in (f"{question['title']}-seed{question['seed']}-", experiment):  # the likely first
+        found, damaged = gathered(record.PUBLISHED, read_config, start)  # a name starts with it
+        same = [run for run in found if run.config["experiment"] == experiment]
+        for run in same:
+            choices = {**question["defaults"], **run.config["choices"]}
+            if choices == question["choices"] and run.config["seed"] == question["seed"]:
+                return read_rest(run)
     offered = "; ".join(run.name for run in same) or "none yet"
     asked = f"{question['title']} with seed {question['seed']}"
     raise RunError(

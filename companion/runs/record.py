@@ -213,6 +213,9 @@ def gathered(
     return sorted(runs, key=lambda run: (run.name, run.epochs)), damaged
 
 
-def all_runs(root: Path | None = None) -> list[Run]:
-    """Read every whole run below a folder, by name and length; the published ones by default."""
-    return survey(root)[0]
+def all_runs(root: Path | None = None, starts: str = "") -> list[Run]:
+    """Read every whole run below a folder, by name and length; the published ones by default.
+
+    starts: with what their names start.
+    """
+    return gathered(root or PUBLISHED, read, starts)[0]

@@ -39,6 +39,8 @@ def amiss_in_config(config: Any, folder: Path) -> str:
     """Say what is wrong with a config that lies in this folder; "" if nothing is."""
     if found := amiss(config, CONFIG, "the record") or amiss(config["data"], DATA, "its data"):
         return found
+    if found := amiss(config.get("fingerprint", {}), {}, "the fingerprint"):
+        return found
     name, epochs = config["name"], config["epochs"]
     if name not in (folder.name, folder.parent.name):
         return f"it is the record of {name}"

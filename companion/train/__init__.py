@@ -1,5 +1,6 @@
 """Train every model of the book: one question, one run."""
 
+import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -9,14 +10,16 @@ from torch import nn
 
 from companion.data import Dataset
 from companion.recipes import Recipe
-from companion.runs import Absent, Run, ask, begin, find_published, standing
+from companion.runs import Absent, Run, ask, begin, find_published, local_runs, standing
+from companion.runs.provenance import made_otherwise
 from companion.runs.states import load_state
 from companion.tensors import load_weights
+from companion.train.built import fingerprint, moved_on
 from companion.train.loop import play
 from companion.train.meter import Diverged
 from companion.train.state import State
 
-__all__ = ["Diverged", "begin_data", "recall", "train"]
+__all__ = ["Diverged", "begin_data", "compare", "fingerprint", "recall", "train"]
 
 
 def resume(state: State, run: Run, epochs: int) -> None:
@@ -34,6 +37,18 @@ def begin_data(recipe: Recipe, subset: int = 0) -> tuple[Dataset, dict[str, str]
     """Load what the recipe trains on, in its form, cut to the subset, and say what it is."""
     data = recipe.data().seen_as(recipe.form).cut(subset)
     return data, {k: getattr(data, k) for k in ("name", "split", "source", "sha256")}
+
+
+def compare(run: Run, recipe: Recipe) -> Run:
+    """Warn, in one line, if a run that is recalled was made by other code than today's.
+
+    Of a published one the code may be any that builds the same: a test holds that it does. Of one
+    of this machine its versions and its commit are compared, too.
+    """
+    local = run.folder.parents[1] == local_runs()
+    if told := moved_on(run, recipe) or (local and made_otherwise(run.config)):
+        warnings.warn(f"{run.name} {told}", stacklevel=3)
+    return run
 
 
 def recall(run: Run, model: nn.Module) -> Run:
@@ -72,17 +87,18 @@ def train(
             raise ValueError(f"{name} must be a whole number, 0 or above, got {value!r}")
     if seed >= 2**63:
         raise ValueError(f"seed must be below 2 ** 63, got {seed}")
-    question = ask(experiment, seed, subset, choices)
+    question: dict[str, Any] = ask(experiment, seed, subset, choices)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         if not isinstance(recipe := experiment(**choices), Recipe):
             raise TypeError(f"an experiment must return a Recipe, got {recipe!r}")
         if epochs == 0:
-            return recall(find_published(question), recipe.model)
+            return recall(compare(find_published(question), recipe), recipe.model)
+        question["fingerprint"] = fingerprint(recipe)
         data, about = begin_data(recipe, subset)
         run = begin(question, about, epochs)
         if run.complete:
-            return recall(run, recipe.model)
+            return recall(compare(run, recipe), recipe.model)
         if recipe.stands_on:
             run.config["stands_on"] = standing(recipe.stands_on)
         state = State(recipe)
