@@ -46,6 +46,7 @@ def train_command(args: argparse.Namespace) -> int:
             f"a subset needs epochs above 0, got {args.subset} and 0: "
             "a published run has seen all of its data"
         )
+    from companion.environment import speaks
     from companion.estimate import Estimate
     from companion.experiments import EXPERIMENTS
     from companion.train import train
@@ -57,7 +58,7 @@ def train_command(args: argparse.Namespace) -> int:
     experiment = EXPERIMENTS[args.experiment]
     choices = parse_choices(args.choice, experiment)
     run = train(experiment, args.epochs, args.seed, args.subset, **choices)
-    if os.environ.get("RANK", "0") == "0":  # of several processes one speaks
+    if speaks():  # of several processes one
         print(run)
         for name, found in run.metrics.items():
             print(f"  {name}: {Estimate(**found)}")
@@ -100,7 +101,10 @@ def data_command(args: argparse.Namespace) -> None:
         print(fetch(args.get))
         return
     for row in status():
+        missing = row.pop("missing")
         print("  ".join(f"{value}" for value in row.values()))
+        if missing:
+            print(f"  {missing}")
 
 
 def publish_command(args: argparse.Namespace) -> None:
