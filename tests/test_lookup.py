@@ -6,6 +6,7 @@ import threading
 import time
 import tracemalloc
 from pathlib import Path
+from typing import Any
 
 import pytest
 from mirrors import good, write
@@ -100,7 +101,7 @@ def test_status_tells_where_the_originals_lie(monkeypatch, tmp_path, tiny):
     assert [Path(path).name for path in status()[1]["damaged"]] == ["t10k-labels-idx1-ubyte"]
 
 
-def lay(folder: Path, tiny, layout: str, joint: str = "-") -> None:
+def lay(folder: Path, tiny: Any, layout: str, joint: str = "-") -> None:
     """Write the files of the tiny set as a reader may have them."""
     for part, content in zip(tiny.parts, tiny.contents, strict=True):
         name = layout.format(part.name.replace("-idx", f"{joint}idx"))

@@ -123,8 +123,8 @@ def labels_of(homework: Map, book: Path = BOOK) -> Labels:
         sections += re.findall(r"^\(([\w:.-]+)\)=[ \t]*$", text, re.MULTILINE)
         exercises += re.findall(exercise, text)
         solutions += re.findall(r"\{solution(?:-start)?\}[ \t]+(\S+)", text)
-    found = (frozenset(each) for each in (sections, exercises, solutions))
-    return Labels(*found, frozenset(written))
+    words = frozenset(sections), frozenset(exercises), frozenset(solutions)
+    return Labels(*words, frozenset(written))
 
 
 def state(item: Item, labels: Labels) -> str:
