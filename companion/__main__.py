@@ -5,10 +5,12 @@ import argparse
 import os
 import signal
 import sys
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Any
 
 INTERRUPTED = 130  # the status of a command that Ctrl-C ended: 128 + SIGINT
+UNREAD = 141  # of one whose output nobody reads any more: 128 + SIGPIPE
 LESSON = """\
 examples:
   python -m companion train vae --epochs 2 -p latent=32
@@ -46,6 +48,7 @@ def train_command(args: argparse.Namespace) -> int:
             f"a subset needs epochs above 0, got {args.subset} and 0: "
             "a published run has seen all of its data"
         )
+    from companion.environment import speaks
     from companion.estimate import Estimate
     from companion.experiments import EXPERIMENTS
     from companion.train import train
@@ -57,7 +60,7 @@ def train_command(args: argparse.Namespace) -> int:
     experiment = EXPERIMENTS[args.experiment]
     choices = parse_choices(args.choice, experiment)
     run = train(experiment, args.epochs, args.seed, args.subset, **choices)
-    if os.environ.get("RANK", "0") == "0":  # of several processes one speaks
+    if speaks():  # of several processes one
         print(run)
         for name, found in run.metrics.items():
             print(f"  {name}: {Estimate(**found)}")
@@ -101,7 +104,10 @@ def data_command(args: argparse.Namespace) -> None:
         print(fetch(args.get))
         return
     for row in status():
+        missing = row.pop("missing")
         print("  ".join(f"{value}" for value in row.values()))
+        if missing:
+            print(f"  {missing}")
 
 
 def publish_command(args: argparse.Namespace) -> None:
@@ -162,17 +168,25 @@ def parser() -> argparse.ArgumentParser:
 def main(words: list[str] | None = None) -> int:
     """Run one command; return its exit status.
 
-    A mistake of the user ends with one sentence and status 2, an interrupt with one and 130.
+    A mistake of the user ends with one sentence and status 2, an interrupt with one and 130; a
+    reader who has seen enough, such as `head`, ends it without a word.
     """
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="namereplace")  # where a console has no sign such as ±
     args = parser().parse_args(words)
     try:
-        return args.act(args) or 0
+        status = args.act(args) or 0
+        sys.stdout.flush()
+        return status
     except KeyboardInterrupt:
         print("companion: interrupted", file=sys.stderr)
         return INTERRUPTED
     except MemoryError:
         print("companion: there is not enough memory", file=sys.stderr)
         return 2
+    except BrokenPipeError:  # let the rest vanish, or Python would complain at its end
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return UNREAD
     except (ValueError, TypeError, RuntimeError, FloatingPointError, OSError) as error:
         if error.__cause__ is None and not str(error):
             raise

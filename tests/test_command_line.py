@@ -78,6 +78,7 @@ def test_publish_takes_the_longest(monkeypatch, tmp_path, capsys):
         ("False", bool, False), ("true", bool, True), ("3", int, 3), ("3", float, 3.0),
         ("16,32", tuple[int, ...], (16, 32)), ("(16, 32)", tuple[int, ...], (16, 32)),
         ("a", str, "a"), ("[1, 2]", list[int], [1, 2]), ("a,'b'", list[str], ["a", "b"]),
+        ('["a","b"]', list[str], ["a", "b"]),
         ("()", tuple[int, ...], ()), ("none", int | None, None), ("4", int | None, 4),
         ("None", float | None, None), ("1e-3", float | None, 0.001), ("None", str, "None"),
     ],
@@ -218,3 +219,19 @@ def test_help_teaches():
     assert done.returncode == 0
     for word in ("train", "run", "runs", "data", "publish", "examples:", "accelerate launch"):
         assert word in done.stdout
+
+
+def test_a_reader_who_has_seen_enough_ends_a_list_without_a_word():
+    command = [sys.executable, "-m", "companion", "runs"]
+    listing = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert listing.stdout and listing.stderr
+    listing.stdout.close()  # as `head` does
+    assert listing.stderr.read() == b""
+    assert listing.wait() == 141  # as of a program that SIGPIPE ends
+
+
+def test_a_console_without_a_sign_gets_its_name():
+    command, plain = [sys.executable, "-m", "companion", "runs"], {"PYTHONIOENCODING": "ascii"}
+    found = subprocess.run(command, cwd=ROOT, env=os.environ | plain, capture_output=True)
+    assert (found.returncode, found.stderr) == (0, b"")
+    assert b" \\N{PLUS-MINUS SIGN} " in found.stdout

@@ -135,6 +135,12 @@ def test_strides_begin_at_noise_and_end_at_the_image(steps):
     assert max(gaps) - min(gaps) <= 1 and min(gaps) >= 1
 
 
+@pytest.mark.parametrize("steps", [2.5, 2.0, "5", None])
+def test_a_number_of_strides_is_whole(steps):
+    with pytest.raises(ValueError, match=f"steps must be a whole number, got {steps}"):
+        times(steps, 1000)
+
+
 @pytest.mark.parametrize(("total", "steps"), [(1000, 0), (1000, 1001)])
 def test_impossible_strides_are_refused(total, steps):
     with pytest.raises(ValueError, match=f"steps must be from 1 to {total}, got {steps}"):

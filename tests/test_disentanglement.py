@@ -175,6 +175,7 @@ def test_an_untold_factor_has_no_importance_that_counts():
     (torch.rand(5, 1), all_values(5, 1), "K at least 2"),
     (torch.rand(5, 2), all_values(2, 2), r"got \(5, 2\) and \(4, 2\)"),
     (torch.rand(4, 2), torch.rand(4, 2), "factors must be integers"),
+    (torch.rand(4, 2), all_values(2, 2).bool(), "factors must be integers, .* got torch.bool"),
     (torch.ones(4, 2).long(), all_values(2, 2), "codes must be floats"),
     (torch.rand(4, 2) / 0, all_values(2, 2), "finite, got 8 values"),
     (torch.rand(4, 2), all_values(4, 1), "factor 1 is 0 at every point: its entropy is 0"),

@@ -152,8 +152,8 @@ def test_olivetti_is_read_column_by_column_and_split_by_person(monkeypatch, noth
     stored[:] = 10 + 5 * person  # each person has a grey of its own
     stored[64 * 3 + 2] = 240  # row 2 of column 3
     stored[0] = 0
-    (nothing_here / "olivetti").mkdir()
-    savemat(nothing_here / "olivetti/olivettifaces.mat", {"faces": stored})
+    (nothing_here / "People").mkdir()
+    savemat(nothing_here / "People/olivettifaces.mat", {"faces": stored})
     monkeypatch.setenv("COMPANION_DATA", str(nothing_here))
     assert (olivetti_photographs()[:, 2, 3] == 240).all()
     data = load_faces("olivetti", size=64)
@@ -185,7 +185,7 @@ def test_a_folder_gives_central_grey_squares(nothing_here):
 
 
 def test_celeba_is_cut_to_the_face_and_keeps_its_attributes(monkeypatch, nothing_here):
-    home, n = nothing_here / "celeba", 8
+    home, n = nothing_here / "sets/CelebA", 8
     (home / "img_align_celeba").mkdir(parents=True)
     names = [f"{k:06}.jpg" for k in range(n)]
     for k, name in enumerate(names):

@@ -65,6 +65,22 @@ def test_the_distance_of_independent_coordinates_is_that_of_means_and_scales():
     assert gaussian_distance(mean_a, cov_a, mean_a, cov_a).abs() < 1e-12
 
 
+@pytest.mark.parametrize(("n", "d"), [(50, 64), (10, 2048), (3, 64)])
+def test_a_set_is_at_no_distance_below_zero_from_itself(n, d):
+    """With no more points than dimensions, rounding made it as low as -7e-5."""
+    same = torch.randn(n, d)
+    assert 0 <= frechet_distance(same, same) < 1e-8 * d
+    assert 0 <= frechet_distance(same, same + 1e-9) < 1e-8 * d
+
+
+def test_the_distance_of_one_feature_is_that_of_mean_and_scale():
+    a, b = torch.randn(50, 1), 2 * torch.randn(70, 1) + 3
+    wanted = (a.mean() - b.mean()).square() + (a.std() - b.std()).square()
+    torch.testing.assert_close(frechet_distance(a, b).float(), wanted)
+    found = extrapolated_distance(a, torch.randn(2000, 1))
+    assert abs(found.value - frechet_distance(a, torch.randn(100_000, 1))) < 0.05
+
+
 def test_extrapolation_takes_the_bias_of_few_images_away():
     """Both sets are of one distribution, at distance 0; a line of 40 draws, 12 times over."""
     real = torch.randn(40_000, 16)
@@ -162,6 +178,12 @@ def test_a_lost_mode_costs_recall_and_coverage_but_no_precision():
             "three or more",
         ),
         (partial(extrapolated_distance, torch.rand(9, 2), torch.rand(9, 2), (3, 4, 10)), "2 to 9"),
+        (
+            partial(frechet_distance, torch.full((5, 4), math.nan), torch.rand(5, 4)),
+            "features must be finite, got 20 values that are not",
+        ),
+        (partial(frechet_distance, torch.rand(5, 2), torch.rand(5, 2) / 0), "got 10 values"),
+        (partial(extrapolated_distance, torch.rand(9, 2), torch.rand(9, 2) / 0), "must be finite"),
         (partial(class_histogram, torch.rand(5)), r"logits \(N, C\)"),
         (partial(imbalance, torch.ones(3), 10), "sum to 1"),
         (partial(overlap, torch.rand(9, 2), torch.rand(9, 3)), "needs features"),

@@ -1,41 +1,45 @@
-"""The homework map leads somewhere, misses nothing, and its page is in step with it."""
+"""The homework map has every question of the sheets, leads somewhere, and its page is in step."""
 
-import importlib.util
-import sys
+import re
 from pathlib import Path
-from types import ModuleType
 
+import homework
+import homework_map
 import pytest
 
 BOOK = Path(__file__).parents[1] / "book"
-# The plan of the whole book: which chapters each source homework must be found in.
-PLAN = {
-    "T1": [2, 3, 4, 8, 9, 10, 11],
-    "T2": [15, 17, 18, 20, 21, 22],
-    "D": [2, 3, 4, 7, 8, 10, 13, 14, 28, 29, 30, 31],
-    "K1": [1, 2],
-    "K2": [5],
-    "K3": [4, 6],
-    "K4": [16, 19],
-    "K5": [13, 21, 22, 23, 24],
-    "S": [8, 9, 12, 20, 25, 26, 27],
-}
+LISTED = (Path(__file__).parent / "homework_ids.txt").read_text(encoding="utf8").split()
+SHEETS = {  # questions of each sheet, counted when the sheets were read
+    "K1": 22, "K2": 31, "K3": 9, "K4": 13, "K5": 44, "T1": 32, "T2": 30, "D": 36, "S": 62,
+}  # fmt: skip
 SMALL = """\
-sources:
-  A: {university: U, course: C, term: spring, homework: homework 1, items: 3}
-  B: {university: V, course: not named, term: not named, homework: homework 2, items: 1}
-chapters:
-  - number: 1
-    path: part/one
-    tags: [A, B]
-    items:
-      - {ids: [A.1, B.1], item: First., section: sec-one, exercise: ex-one}
-      - {ids: [A.2], item: Second., section: sec-two}
-  - number: 2
-    path: part/two
-    tags: [A]
-    items:
-      - {ids: [A.3], item: Third.}
+chapters: {1: part/one, 2: part/two}
+
+sheets:
+  A:
+    university: U
+    course: C
+    term: spring
+    homework: homework 1
+    repository: o/r
+    commit: '7bd30e9'
+    file: a.pdf
+    questions:
+      - title: '1. A coin'
+        chapter: 1
+        setting: A coin is tossed.
+        note: It has two sides.
+        items:
+          - id: A.1a
+            asks: 'First $x$.'
+            section: sec-one
+            exercise: ex-one
+          - id: A.1b
+            asks: 'Second.'
+            section: sec-two
+          - id: A.2
+            asks: 'Third.'
+            chapter: 2
 """
 SCRIPT = """\
 # %% [markdown]
@@ -58,41 +62,43 @@ SCRIPT = """\
 """
 
 
-def load(name: str) -> ModuleType:
-    """Import a tool of the book from its file."""
-    spec = importlib.util.spec_from_file_location(f"book_{name}", BOOK / f"_tools/{name}.py")
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
+def book_of(folder: Path, data: str = SMALL, script: str = SCRIPT) -> Path:
+    """Write a small map and its one written chapter; return the book's folder."""
+    (folder / "part").mkdir(exist_ok=True)
+    (folder / "part/one.py").write_text(script)
+    (folder / "homework.yml").write_text(data)
+    return folder
 
 
-homework = load("homework")
-
-
-def faults(tmp_path: Path, data: str = SMALL, script: str = SCRIPT) -> list[str]:
+def faults(folder: Path, data: str = SMALL, script: str = SCRIPT) -> list[str]:
     """Return the problems of a small map with one written chapter."""
-    (tmp_path / "part").mkdir()
-    (tmp_path / "part/one.py").write_text(script)
-    (tmp_path / "homework.yml").write_text(data)
-    return homework.problems(homework.read(tmp_path / "homework.yml"), tmp_path)
+    book = book_of(folder, data, script)
+    return homework_map.problems(homework_map.read(book / "homework.yml"), book)
 
 
-def test_every_binding_of_the_book_leads_somewhere_and_no_item_is_missing() -> None:
-    assert homework.problems(homework.read(BOOK / "homework.yml")) == []
+def test_the_list_of_questions_is_whole() -> None:
+    assert {key: sum(one.startswith(f"{key}.") for one in LISTED) for key in SHEETS} == SHEETS
+    assert len(LISTED) == len(set(LISTED)) == sum(SHEETS.values()) == 279
 
 
-def test_each_source_homework_is_found_in_every_chapter_that_must_cover_it() -> None:
-    found = homework.read(BOOK / "homework.yml")
-    assert set(found.sources) == set(PLAN)
-    for tag, numbers in PLAN.items():
-        assert [c.number for c in found.chapters if tag in c.tags] == numbers
+def test_the_map_has_exactly_the_questions_of_the_sheets_in_their_order() -> None:
+    found = homework_map.read(BOOK / "homework.yml")
+    assert [item.name for item in found.items] == LISTED
+
+
+def test_every_binding_leads_somewhere_and_every_question_of_a_written_chapter_is_bound() -> None:
+    assert homework_map.problems(homework_map.read(BOOK / "homework.yml")) == []
 
 
 def test_the_page_is_in_step_with_the_map() -> None:
-    text = homework.page(homework.read(BOOK / "homework.yml"))
+    text = homework.page(homework_map.read(BOOK / "homework.yml"))
     assert (BOOK / "homework.md").read_text(encoding="utf8") == text
+
+
+def test_a_question_takes_one_line_in_short_words() -> None:
+    for item in homework_map.read(BOOK / "homework.yml").items:
+        assert len(re.sub(r"\$[^$]*\$", "x", item.asks)) < 130, item.name
+        assert item.asks.count("$") % 2 == 0 and item.asks.endswith((".", "?")), item.name
 
 
 def test_a_sound_map_has_no_fault(tmp_path: Path) -> None:
@@ -102,16 +108,14 @@ def test_a_sound_map_has_no_fault(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "fault"),
     [
-        ("section: sec-one", "section: sec-won", "the section 'sec-won', which"),
-        ("exercise: ex-one", "exercise: ex-won", "the exercise 'ex-won', which"),
-        (", section: sec-two", "", "A.2 is bound to no section"),
-        ("item: Third.", "item: Third., section: sec-one", "part/two.py does not exist"),
-        ("      - {ids: [A.2], item: Second., section: sec-two}\n", "", "where A.2 is due"),
-        ("      - {ids: [A.3], item: Third.}", "      []", "tag A, but no item of A"),
-        ("      - {ids: [A.3], item: Third.}", "      []", "A has 2 items, and should have 3"),
-        ("ids: [A.1, B.1]", "ids: [A.1]", "tag B, but no item of B"),
-        ("ids: [A.3]", "ids: [B.2]", "B.2 stands in chapter 2"),
-        ("number: 2", "number: 3", "not numbered 1, 2, 3"),
+        ("section: sec-one", "section: sec-won", "the section 'sec-won', which no chapter has"),
+        ("exercise: ex-one", "exercise: ex-won", "the exercise 'ex-won', which no chapter has"),
+        ("            section: sec-two\n", "", "A.1b is bound to nothing, but its chapter 1 is"),
+        ("chapter: 2", "section: sec-one\n            chapter: 2", "its chapter 2 is not written"),
+        ("chapter: 2", "chapter: 3", "A.2 belongs to chapter 3, which has no path"),
+        ("id: A.2", "id: A.1b", "A.1b stands 2 times"),
+        ("id: A.2", "id: B.2", "B.2 stands under A"),
+        ("Third.", "Th|rd.", "A.2 has a bar"),
     ],
 )
 def test_a_broken_map_is_refused(tmp_path: Path, old: str, new: str, fault: str) -> None:
@@ -135,33 +139,73 @@ def test_a_label_that_leaves_the_chapter_is_missed(tmp_path: Path, old: str, fau
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("section: sec-two", "secton: sec-two", "unknown field 'secton'; allowed are exercise"),
-        ("item: Second., ", "", "lacks the field 'item'"),
-        ("ids: [A.2]", "ids: [E.2]", "the id 'E.2'; its source is one of A, B"),
+        ("section: sec-two", "secton: sec-two", "unknown field 'secton'; allowed are asks"),
+        ("            asks: 'Second.'\n", "", "lacks the field 'asks'"),
+        ("        chapter: 1\n", "", "lacks the field 'chapter'"),
+        ("    university: U\n", "", "sheet A lacks the field 'university'"),
     ],
 )
 def test_a_wrong_field_is_named(tmp_path: Path, old: str, new: str, message: str) -> None:
+    assert old in SMALL
     with pytest.raises(ValueError, match=message):
         faults(tmp_path, SMALL.replace(old, new))
 
 
-def test_the_page_links_bound_items_and_names_the_chapter_of_planned_ones(tmp_path: Path) -> None:
-    assert faults(tmp_path) == []
-    text = homework.page(homework.read(tmp_path / "homework.yml"), tmp_path)
-    assert "| A.1 | First. | {ref}`sec-one` | {ref}`ex-one` |" in text
-    assert "| A.2 | Second. | {ref}`sec-two` | in the text |" in text
-    assert "| A.3 | Third. | planned, chapter 2 `part/two` |  |" in text
-    assert "3 items, 2 of them bound." in text
-    assert "## B: V, homework 2\n" in text
+def test_the_page_links_what_is_bound_and_says_where_the_rest_will_be(tmp_path: Path) -> None:
+    book = book_of(tmp_path, SMALL.replace("            section: sec-two\n", ""))
+    text = homework.page(homework_map.read(book / "homework.yml"), book)
+    assert "## A: U, C, spring, homework 1\n" in text
+    assert "3 questions: 1 asked in an exercise, 1 not answered yet, 1 planned." in text
+    assert "### A, 1. A coin\n\nA coin is tossed.\n\n*Note.* It has two sides.\n" in text
+    assert "| A.1a | First $x$. | {ref}`ex-one` | {ref}`sec-one` |" in text
+    assert "| A.1b | Second. | not yet: chapter 1, `part/one` |  |" in text
+    assert "| A.2 | Third. | planned: chapter 2, `part/two` |  |" in text
+    book = book_of(tmp_path)
+    text = homework.page(homework_map.read(book / "homework.yml"), book)
+    assert "| A.1b | Second. | in the text | {ref}`sec-two` |" in text
 
 
-def test_the_check_refuses_a_page_that_was_edited(
+BINDING = [{"id": "A.1b", "section": "sec-one", "exercise": "ex-one"}]
+
+
+def test_merging_binds_what_is_named_and_nothing_else_and_may_be_repeated() -> None:
+    once = homework_map.merged(SMALL, BINDING)
+    assert once.splitlines() == [
+        *SMALL.replace("section: sec-two", "section: sec-one").splitlines()[:-3],
+        "            exercise: ex-one",
+        *SMALL.splitlines()[-3:],
+    ]
+    assert homework_map.merged(once, BINDING) == once
+    again = homework_map.merged(once, [{"id": "A.1b", "section": "sec-two"}])
+    assert again == SMALL
+
+
+@pytest.mark.parametrize(
+    ("binding", "message"),
+    [
+        ({"id": "A.1"}, "A.1 names neither a section nor an exercise"),
+        ({"id": "A.1", "section": "sec-one"}, "no question has the id 'A.1'"),
+        ({"section": "sec-one"}, "lacks the field 'id'"),
+        ({"id": "A.2", "excercise": "ex-one"}, "unknown field 'excercise'"),
+    ],
+)
+def test_a_wrong_binding_is_named(binding: dict[str, str], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        homework_map.merged(SMALL, [binding])
+
+
+def test_the_command_merges_files_and_refuses_a_page_that_was_edited(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert faults(tmp_path) == []
-    assert homework.main([], tmp_path) == 0
-    assert homework.main(["--check"], tmp_path) == 0
-    page = tmp_path / "homework.md"
-    page.write_text(page.read_text().replace("First.", "Frist."))
-    assert homework.main(["--check"], tmp_path) == 1
+    book, bindings = book_of(tmp_path), tmp_path / "bindings.yml"
+    bindings.write_text("- {id: A.1b, exercise: ex-one}\n")
+    assert homework.main(["--merge", str(bindings)], book) == 0
+    assert homework.main(["--check"], book) == 0
+    assert "| A.1b | Second. | {ref}`ex-one` |  |" in (book / "homework.md").read_text()
+    bindings.write_text("- {id: A.9, exercise: ex-one}\n")
+    assert homework.main(["--merge", str(bindings)], book) == 1
+    assert "no question has the id 'A.9'" in capsys.readouterr().out
+    page = book / "homework.md"
+    page.write_text(page.read_text().replace("First", "Frist"))
+    assert homework.main(["--check"], book) == 1
     assert "out of step" in capsys.readouterr().out

@@ -6,12 +6,14 @@ import threading
 import time
 import tracemalloc
 from pathlib import Path
+from typing import Any
 
 import pytest
 from mirrors import good, write
 
+from companion.__main__ import main
 from companion.data import DataError, fetch, load, status
-from companion.data.originals import ARCHIVES, unpacked
+from companion.data.originals import ARCHIVES, find, unpacked
 
 pytest_plugins = ["mirrors"]  # its fixtures: tiny, mirrors
 
@@ -99,13 +101,63 @@ def test_status_tells_where_the_originals_lie(monkeypatch, tmp_path, tiny):
     assert [Path(path).name for path in status()[1]["damaged"]] == ["t10k-labels-idx1-ubyte"]
 
 
-@pytest.mark.parametrize("layout", ["MNIST/raw/{}", "MNIST/raw/{}.gz", "MNIST/{}", "MNIST/{}.gz"])
-def test_the_readers_own_folder_may_be_packed_or_not(layout, monkeypatch, tmp_path, tiny):
+def lay(folder: Path, tiny: Any, layout: str, joint: str = "-") -> None:
+    """Write the files of the tiny set as a reader may have them."""
     for part, content in zip(tiny.parts, tiny.contents, strict=True):
-        packed = gzip.compress(content) if layout.endswith("gz") else content
-        write(tmp_path / layout.format(part.name), packed)
+        name = layout.format(part.name.replace("-idx", f"{joint}idx"))
+        write(folder / name, gzip.compress(content) if layout.lower().endswith("gz") else content)
+
+
+@pytest.mark.parametrize("joint", ["-", "."])  # as its authors write it, as 7-Zip and Kaggle do
+@pytest.mark.parametrize("folder", ["MNIST/raw/", "MNIST/", "mnist/raw/", "raw/", "", "my/sets/"])
+@pytest.mark.parametrize("end", ["", ".gz"])
+def test_the_readers_files_are_found(folder, joint, end, monkeypatch, tmp_path, tiny):
+    lay(tmp_path, tiny, f"{folder}{{}}{end}", joint)
     monkeypatch.setenv("COMPANION_DATA", str(tmp_path))
+    monkeypatch.setenv("COMPANION_OFFLINE", "1")
     data = load("mnist")
     assert data.source == "original"
     assert data.train[0].numpy().tobytes() == tiny.contents[0][16:]
     assert data.test[1].tolist() == list(tiny.contents[3][8:])
+
+
+def test_case_does_not_count(monkeypatch, tmp_path, tiny):
+    lay(tmp_path, tiny, "{}.GZ", ".")
+    for path in tmp_path.glob("*.GZ"):
+        path.rename(path.with_name(path.name.upper()))
+    monkeypatch.setenv("COMPANION_DATA", str(tmp_path))
+    assert find(ARCHIVES["mnist"]).folder == tmp_path
+
+
+def test_files_of_another_set_are_not_called_damaged(monkeypatch, tmp_path, tiny):
+    lay(tmp_path, tiny, "{}")
+    monkeypatch.setenv("COMPANION_DATA", str(tmp_path))
+    other = find(ARCHIVES["fashion-mnist"])  # MNIST's files have the same names
+    assert (other.contents, other.damaged) == ([], [])
+    lay(tmp_path / "own", tiny, "MNIST/raw/{}")
+    for part in tiny.parts:  # of a set that the package does not know
+        write(tmp_path / "own/KMNIST/raw" / part.name, b"Kuzushiji")
+    monkeypatch.setenv("COMPANION_DATA", str(tmp_path / "own"))
+    found = find(ARCHIVES["mnist"])
+    assert (found.folder, found.damaged) == (tmp_path / "own/MNIST/raw", [])
+
+
+def test_what_is_not_found_is_told_with_names_and_folders(monkeypatch, tmp_path, tiny, capsys):
+    own = tmp_path / "own"
+    monkeypatch.setenv("COMPANION_OFFLINE", "1")
+    with pytest.warns(UserWarning, match="COMPANION_DATA is not set"):
+        load("mnist")
+    monkeypatch.setenv("COMPANION_DATA", str(own))
+    assert main(["data"]) == 0
+    assert f"{own} (COMPANION_DATA, which is no folder)" in capsys.readouterr().out
+    lone = own / "t10k-labels.idx1-ubyte"
+    write(lone, tiny.contents[3])
+    monkeypatch.setattr("companion.data.catalogue._said", set())
+    with pytest.warns(UserWarning) as said:
+        load("mnist")
+    names = "train-images-idx3-ubyte, train-labels-idx1-ubyte, t10k-images-idx3-ubyte, t10k-labels"
+    for words in (names, str(own), str(tmp_path / "cache"), "2 folders below", f"only {lone} is"):
+        assert words in str(said[0].message)
+    assert main(["data"]) == 0
+    out = capsys.readouterr().out
+    assert names in out and "Train 60000.cdb, Test 20000.cdb" in out and f"{own} (COMP" in out

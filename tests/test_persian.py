@@ -162,7 +162,7 @@ def test_no_changed_byte_of_a_record_is_accepted(small, tmp_path):
     assert len(hoda.read_part(path, small[0]).labels) == 40
 
 
-@pytest.mark.parametrize("place", ["own/hoda", "own", "cache/hoda", "cache"])
+@pytest.mark.parametrize("place", ["own/hoda", "own", "own/Hoda/digits", "cache/hoda", "cache"])
 def test_the_original_is_found_and_its_damage_is_an_error(place, small, tmp_path):
     lay(tmp_path / place, CONTENT, CONTENT)
     data = load("persian")

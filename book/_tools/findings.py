@@ -10,7 +10,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-import homework
+import homework_map
 
 ROOT = Path(__file__).resolve().parents[2]
 KEYS = ("title", "chapter", "package", "guess", "behaviour", "hurts", "safe", "seen")
@@ -86,7 +86,7 @@ def read(script: Path, chapters: tuple[str, ...]) -> Finding:
 
 def plan_of(root: Path = ROOT) -> tuple[str, ...]:
     """Return the paths of the book's chapters, written or planned, in order."""
-    return tuple(c.path for c in homework.read(root / "book/homework.yml").chapters)
+    return tuple(homework_map.read(root / "book/homework.yml").chapters.values())
 
 
 def scripts(root: Path = ROOT) -> list[Path]:

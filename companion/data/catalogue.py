@@ -9,11 +9,11 @@ from torch import Tensor
 
 from companion.data import dsprites, faces, persian
 from companion.data.dataset import Dataset, fingerprint
-from companion.data.downloads import DataError, fetch, offline
+from companion.data.downloads import DataError, fetch
 from companion.data.drawing.standins import draw
 from companion.data.forms import IMAGES
-from companion.data.originals import ARCHIVES, Found, find, parse
-from companion.data.places import cache
+from companion.data.originals import ARCHIVES, Found, find, missing, parse
+from companion.environment import offline
 from companion.words import nearest
 
 SPLITS = ("official", "80/20")
@@ -60,6 +60,7 @@ def load(name: str, split: str = "official") -> Dataset:
     if found.contents:
         tensors, source = original(found), "original"
     else:
+        why_not += f"; {missing(ARCHIVES[name])}"
         warn_once(name, f"{name} is drawn by this package, not the original: {why_not}")
         tensors, source = drawn(name, *STAND_IN), "stand-in"
     tensors = tensors if split == "official" else shuffled(*tensors)
@@ -70,7 +71,7 @@ def load(name: str, split: str = "official") -> Dataset:
 def download(name: str) -> str:
     """Download a data set unless that failed before; return why it cannot be had, or ""."""
     if offline():
-        return f"COMPANION_OFFLINE is set and neither COMPANION_DATA nor {cache()} has its files"
+        return "COMPANION_OFFLINE is set and its files are not here"
     if name not in _in_vain:
         try:
             fetch(name)
@@ -108,7 +109,10 @@ def shuffled(a: Tensor, b: Tensor, c: Tensor, d: Tensor) -> tuple[Tensor, ...]:
 
 
 def status() -> list[dict[str, Any]]:
-    """Say of each data set where its original is found, on which path and how many bytes."""
+    """Say of each data set where its original is found, on which path and how many bytes.
+
+    "missing" tells which names were looked for in which folders, if in vain.
+    """
     otherwise = "a stand-in" if offline() else "a download, or a stand-in,"
     rows = []
     for name, archive in ARCHIVES.items():
@@ -120,6 +124,7 @@ def status() -> list[dict[str, Any]]:
                 "path": str(found.folder or ""),
                 "bytes": sum(map(len, found.contents)),
                 "damaged": [str(path) for path in found.damaged],
+                "missing": "" if found.contents else missing(archive),
             }
         )
     return [*rows, persian.status()]

@@ -1,7 +1,6 @@
 """Downloads that end with the published bytes or with one clear sentence, never in between."""
 
 import hashlib
-import os
 import queue
 import re
 import time
@@ -17,6 +16,7 @@ from tqdm.auto import tqdm
 
 from companion.data.originals import ARCHIVES, Part, unpacked
 from companion.data.places import cache
+from companion.environment import offline
 from companion.files import DAY, drafted
 from companion.words import nearest
 
@@ -33,11 +33,6 @@ BY_HAND = {
 
 class DataError(RuntimeError):
     """A data set cannot be had; the message is one sentence."""
-
-
-def offline() -> bool:
-    """Whether COMPANION_OFFLINE forbids every use of the network."""
-    return os.environ.get("COMPANION_OFFLINE", "0") not in ("", "0")
 
 
 def reason(error: Exception) -> str:

@@ -2,7 +2,6 @@
 
 import hashlib
 import math
-import os
 import warnings
 import zipfile
 import zlib
@@ -17,7 +16,7 @@ from torch import Tensor
 from companion.data.dataset import Dataset, fingerprint
 from companion.data.downloads import DataError
 from companion.data.forms import first
-from companion.data.places import cache, homes
+from companion.data.places import cache, located
 from companion.files import RunError, write_atomically
 
 FACTORS = ("shape", "scale", "orientation", "position x", "position y")
@@ -156,8 +155,8 @@ def load(images: int = 0) -> Dataset:
     if not 0 <= images <= len(train):
         raise ValueError(f"images must be 0 (all) to {len(train):,}, got {images}")
     train = train[: images or len(train)]
-    places = (folder / ORIGINAL for _, folder in homes("dsprites", ""))
-    path, kept = next(filter(os.path.isfile, places), None), cache() / "dsprites-drawn.bin"
+    path = next((place.files[0][0] for place in located(ORIGINAL)), None)
+    kept = cache() / "dsprites-drawn.bin"
     if path is None and images and (images <= FEW or not kept.exists()):
         packed = [pack(draw(factors_of(rows))) for rows in (train, test)]
     else:

@@ -12,14 +12,16 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from companion.data.dataset import Dataset, fingerprint
-from companion.data.downloads import DataError, offline
+from companion.data.downloads import DataError
 from companion.data.drawing import faces as drawing
 from companion.data.forms import IMAGES
-from companion.data.places import cache, homes
+from companion.data.places import cache, located, looked_for
+from companion.environment import offline
 from companion.words import nearest
 
 SOURCES = ("procedural", "olivetti", "celeba")
 PEOPLE, EACH = 40, 10  # in Olivetti: ten photographs of each person
+PHOTOGRAPHS = {"olivetti": "olivettifaces.mat", "celeba": "list_attr_celeba.txt"}  # in the folder
 CROP = 148  # pixels of CelebA's 178 x 218 that hold the face
 
 
@@ -133,9 +135,9 @@ def pictures_of(folder: Path, size: int, n: int) -> Tensor:
 
 def unavailable(name: str, also: str, why: str) -> DataError:
     """Say in one sentence where an original was looked for, and what works without it."""
-    looked = ", ".join(str(home) for _, home in homes(""))
     return DataError(
-        f"the faces {name!r} are neither in {looked} nor in {also} ({why}); "
+        f"the faces {name!r} are neither here nor in {also} ({why}; "
+        f"{looked_for(PHOTOGRAPHS[name])}); "
         'the faces "procedural" always work'
     )
 
@@ -158,17 +160,16 @@ def olivetti_photographs() -> np.ndarray:
     from scipy.io import loadmat
     from sklearn.datasets import fetch_olivetti_faces
 
-    for path in (home / "olivettifaces.mat" for _, home in homes("", "olivetti")):
-        if path.is_file():
-            try:
-                faces = loadmat(path)["faces"]
-            except (ValueError, KeyError, OSError, TypeError, NotImplementedError) as error:
-                raise DataError(f"{path} is not the file of the Olivetti faces") from error
-            if faces.shape != (64 * 64, PEOPLE * EACH):
-                raise DataError(
-                    f"{path} should hold faces of shape (4096, 400), it holds {faces.shape}"
-                )
-            return faces.T.reshape(-1, 64, 64).transpose(0, 2, 1)  # stored column by column
+    for path in (place.files[0][0] for place in located(PHOTOGRAPHS["olivetti"])):
+        try:
+            faces = loadmat(path)["faces"]
+        except (ValueError, KeyError, OSError, TypeError, NotImplementedError) as error:
+            raise DataError(f"{path} is not the file of the Olivetti faces") from error
+        if faces.shape != (64 * 64, PEOPLE * EACH):
+            raise DataError(
+                f"{path} should hold faces of shape (4096, 400), it holds {faces.shape}"
+            )
+        return faces.T.reshape(-1, 64, 64).transpose(0, 2, 1)  # stored column by column
     try:
         found: Any = fetch_olivetti_faces(download_if_missing=not offline())
         return found.images
@@ -182,9 +183,10 @@ def celeba(size: int, n: int) -> tuple[Tensor, Tensor, tuple[str, ...]]:
     from torchvision.datasets import CelebA
 
     found = None
-    for _, home in homes(""):
+    for place in located(PHOTOGRAPHS["celeba"]):
+        here = type("CelebA", (CelebA,), {"base_folder": place.folder.name})
         try:
-            found = CelebA(home, split="all", target_type="attr", download=False)
+            found = here(place.folder.parent, split="all", target_type="attr", download=False)
             break
         except (RuntimeError, OSError):
             continue

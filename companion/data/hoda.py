@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from companion.data.downloads import DataError
-from companion.data.places import homes
+from companion.data.places import Place, located
 
 HEADER = 1024  # bytes: date, common size, number of records, records per label, kind, comment
 RECORD = struct.Struct("<BBBBH")  # start mark, label, width, height, bytes that follow
@@ -42,12 +42,9 @@ PARTS = (
 )
 
 
-def find() -> Path | None:
+def find() -> Place | None:
     """Return the first folder that holds both files of the Hoda set, if any does."""
-    for _, folder in homes("hoda", ""):
-        if all((folder / part.name).is_file() for part in PARTS):
-            return folder
-    return None
+    return next((place for place in located(*(part.name for part in PARTS)) if place.whole), None)
 
 
 def genuine(path: Path, part: Part) -> tuple[bytes, bool]:

@@ -3,7 +3,7 @@
 import gzip
 import hashlib
 import math
-import os
+import re
 import struct
 import zlib
 from pathlib import Path
@@ -12,7 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from companion.data.places import homes
+from companion.data.places import homes, located, looked_for
 
 
 class Part(NamedTuple):
@@ -109,17 +109,23 @@ ARCHIVES = {
 }
 
 
-def unpacked(path: Path, part: Part) -> bytearray | None:
-    """Read a file, packed or not, if its contents are the original's; else None.
+def content_of(path: Path, part: Part) -> tuple[bytearray, str]:
+    """Read a file, packed or not: its contents and their sha256, nothing if it is damaged.
 
     Never reads more than the original has, so a damaged or hostile .gz cannot fill the memory.
     """
     try:
-        with gzip.open(path) if path.suffix == ".gz" else open(path, "rb") as file:
+        with gzip.open(path) if path.suffix.lower() == ".gz" else open(path, "rb") as file:
             content = bytearray(file.read(part.size + 1))
     except (OSError, EOFError, zlib.error):
-        return None
-    return content if hashlib.sha256(content).hexdigest() == part.sha256 else None
+        content = bytearray()
+    return content, hashlib.sha256(content).hexdigest()
+
+
+def unpacked(path: Path, part: Part) -> bytearray | None:
+    """Read a file, packed or not, if its contents are the original's; else None."""
+    content, sha256 = content_of(path, part)
+    return content if sha256 == part.sha256 else None
 
 
 class Found(NamedTuple):
@@ -133,17 +139,39 @@ class Found(NamedTuple):
 
 def find(archive: Archive) -> Found:
     """Look on this machine for all files of a data set; every byte is checked."""
-    damaged = []
-    for kind, folder in homes(f"{archive.folder}/raw", archive.folder):
+    damaged: list[Path] = []
+    doubtful: list[Path] = []  # perhaps whole files of a set that this package does not know
+    for place in located(*names_of(archive), packed=True):
         contents = []
-        for part in archive.parts:
-            paths = [folder / part.name, folder / f"{part.name}.gz"]
-            tried = [(path, unpacked(path, part)) for path in paths if os.path.isfile(path)]
-            contents += [content for _, content in tried if content is not None][:1]
-            damaged += [path for path, content in tried if content is None]
+        for part, paths in zip(archive.parts, place.files, strict=True):
+            tried = [(path, *content_of(path, part)) for path in paths]
+            contents += [content for _, content, sha256 in tried if sha256 == part.sha256][:1]
+            wrong = [path for path, _, sha256 in tried if sha256 not in known_sums()]
+            (damaged if named_like(place.folder, archive) else doubtful).extend(wrong)
         if len(contents) == len(archive.parts):
-            return Found(kind, folder, contents, damaged)
-    return Found("", None, [], damaged)
+            return Found(place.kind, place.folder, contents, damaged)
+    return Found("", None, [], damaged + doubtful)
+
+
+def named_like(folder: Path, archive: Archive) -> bool:
+    """Whether a folder is a data set's by its name or its parent's, or the reader's own."""
+    names = {re.sub(r"[\W_]", "", name.lower()) for name in (folder.name, folder.parent.name)}
+    return archive.folder.lower() in names or folder in [home for _, home in homes()]
+
+
+def names_of(archive: Archive) -> list[str]:
+    """The names of a data set's files, unpacked."""
+    return [part.name for part in archive.parts]
+
+
+def known_sums() -> set[str]:
+    """The sums of all originals: another set's files have the same names, and are not damaged."""
+    return {part.sha256 for archive in ARCHIVES.values() for part in archive.parts}
+
+
+def missing(archive: Archive) -> str:
+    """Say what was looked for, and where."""
+    return looked_for(*names_of(archive), packed=True)
 
 
 def parse(content: bytearray) -> Tensor:

@@ -14,7 +14,7 @@ from companion.data.downloads import BY_HAND
 from companion.data.drawing import persian as drawing
 from companion.data.forms import IMAGES
 from companion.data.hoda import PARTS, Scans, find, genuine, read_part
-from companion.data.places import cache, homes
+from companion.data.places import Place, looked_for
 
 CLASS_NAMES = tuple(chr(0x6F0 + digit) for digit in range(10))  # ۰ to ۹: label k is the digit k
 SIZES = (28, 32)  # pixels a side
@@ -64,13 +64,13 @@ def framed(scans: Scans, size: int) -> Tensor:
 
 
 @lru_cache(maxsize=1)
-def original(folder: Path, size: int) -> tuple[Tensor, ...]:
+def original(paths: tuple[Path, ...], size: int) -> tuple[Tensor, ...]:
     """Read and frame training images and labels, test images and labels.
 
     The test file is sorted by class: its order is drawn anew, always the same, so that the first
     n of its images hold all digits.
     """
-    train, test = (read_part(folder / part.name, part) for part in PARTS)
+    train, test = (read_part(path, part) for path, part in zip(paths, PARTS, strict=True))
     order = torch.from_numpy(np.random.default_rng(0).permutation(len(test.labels)))
     images, labels = framed(test, size)[order], torch.tensor(test.labels)[order]
     return framed(train, size), torch.tensor(train.labels), images, labels
@@ -79,16 +79,20 @@ def original(folder: Path, size: int) -> tuple[Tensor, ...]:
 @lru_cache(maxsize=len(SIZES))
 def drawn(size: int, train: int, test: int) -> tuple[Tensor, ...]:
     """Draw training images and labels, test images and labels; warn, once per process and size."""
-    why = BY_HAND["persian"] + "".join(f"; only {path} is here" for path in lone_files())
+    why = f"{BY_HAND['persian']}; {missing()}"
     warnings.warn(f"persian is drawn by this package, not the original: {why}", stacklevel=3)
     draw = drawing.draw
     return *draw(train, seed=0, size=size), *draw(test, seed=1, size=size)
 
 
-def lone_files() -> list[Path]:
-    """List the files of the set that lie in a folder without the other one."""
-    folders = [folder for _, folder in homes("hoda", "")]
-    return [path for home in folders for part in PARTS if (path := home / part.name).is_file()]
+def missing() -> str:
+    """Say what was looked for, and where."""
+    return looked_for(*(part.name for part in PARTS))
+
+
+def paths_of(place: Place | None) -> tuple[Path, ...]:
+    """The two files of the set, training and test; none if they are not here."""
+    return tuple(some[0] for some in place.files) if place else ()
 
 
 def load_persian(size: int = 28) -> Dataset:
@@ -97,29 +101,31 @@ def load_persian(size: int = 28) -> Dataset:
     Label k is the digit k, written ۰ to ۹. The original is the Hoda set (Khosravi and Kabir
     2007), framed as `framed` says, in its official split: 60,000 to train on and 20,000 to test
     on, both in random order. It is free for research and non-commercial use only, so only the
-    reader can fetch it: its two files are looked for in COMPANION_DATA and in the cache, there in
-    a folder "hoda" or without one. If they are not found, as many digits are drawn, with one
-    warning; `source` is then "stand-in". Raises ValueError if size is neither 28 nor 32,
+    reader can fetch it: its two files are looked for in COMPANION_DATA and in the cache, and in
+    folders there. If they are not found, as many digits are drawn, with one warning; `source` is then "stand-in". Raises ValueError if size is neither 28 nor 32,
     DataError if a file is damaged: nothing is put in its place.
     """
     if size not in SIZES:
         raise ValueError(f"Persian digits are 28 or 32 pixels wide, got size={size}")
-    folder = find()
-    parts = drawn(size, *STAND_IN) if folder is None else original(folder, size)
-    source = "stand-in" if folder is None else "original"
+    paths = paths_of(find())
+    parts = original(paths, size) if paths else drawn(size, *STAND_IN)
+    source = "original" if paths else "stand-in"
     sha256 = fingerprint(*parts)
     return Dataset("persian", parts[:2], parts[2:], CLASS_NAMES, source, sha256, forms=IMAGES)
 
 
 def status() -> dict[str, Any]:
     """Say where the original is found, on which path, how many bytes, and which are damaged."""
-    folder = find()
-    paths = [folder / part.name for part in PARTS] if folder else []
+    place = find()
+    paths = paths_of(place)
     pairs = zip(paths, PARTS, strict=False)
     damaged = [str(path) for path, part in pairs if not genuine(path, part)[1]]
-    found = "cache" if folder in (cache(), cache() / "hoda") else "COMPANION_DATA"
-    if damaged or not folder:
-        found = "damaged: refused" if folder else "not here: a stand-in would be used"
-    size = sum(path.stat().st_size for path in paths)
-    row = {"name": "persian", "found": found, "path": str(folder or ""), "bytes": size}
-    return {**row, "damaged": damaged}
+    found = place.kind if place else "not here: a stand-in would be used"
+    return {
+        "name": "persian",
+        "found": "damaged: refused" if damaged else found,
+        "path": str(place.folder if place else ""),
+        "bytes": sum(path.stat().st_size for path in paths),
+        "damaged": damaged,
+        "missing": "" if place else missing(),
+    }

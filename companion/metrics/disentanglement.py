@@ -211,7 +211,7 @@ def check_labelled(codes: Tensor, factors: Tensor, like: Labelled | None = None)
         raise ValueError(f"codes must be floats, got {codes.dtype}")
     if bad := int((~codes.isfinite()).sum()):
         raise ValueError(f"codes must be finite, got {bad:,} values that are not")
-    if factors.is_floating_point() or factors.is_complex():
+    if factors.is_floating_point() or factors.is_complex() or factors.dtype == torch.bool:
         raise ValueError(f"factors must be integers, one for each value, got {factors.dtype}")
     still = (factors == factors[0]).all(0).nonzero().flatten().tolist()
     if still:

@@ -14,14 +14,21 @@ from companion.models.classifier import Classifier
 def frechet_distance(a: Tensor, b: Tensor) -> Tensor:
     """Squared Fréchet distance of Gaussians fitted to features (N, D) and (M, D).
 
-    Heusel et al. 2017, eq. 6. Raises ValueError unless both are two or more points in the same
-    space.
+    Heusel et al. 2017, eq. 6. Raises ValueError unless both are two or more finite points in the
+    same space.
     """
     if a.ndim != 2 or b.ndim != 2 or a.shape[1] != b.shape[1] or min(len(a), len(b)) < 2:
         got = f"{tuple(a.shape)} and {tuple(b.shape)}"
         raise ValueError(f"needs features (N, D) and (M, D), N and M at least 2, got {got}")
-    a, b = a.double(), b.double()
-    return gaussian_distance(a.mean(0), torch.cov(a.T), b.mean(0), torch.cov(b.T))
+    return gaussian_distance(*moments(a), *moments(b))
+
+
+def moments(features: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean (D,) and covariance (D, D) of features (N, D). ValueError unless they are finite."""
+    if bad := int((~features.isfinite()).sum()):
+        raise ValueError(f"features must be finite, got {bad:,} values that are not")
+    x = features.double()
+    return x.mean(0), torch.cov(x.T).reshape(x.shape[1], x.shape[1])  # of one feature: a scalar
 
 
 def gaussian_distance(mean_a: Tensor, cov_a: Tensor, mean_b: Tensor, cov_b: Tensor) -> Tensor:
@@ -29,12 +36,12 @@ def gaussian_distance(mean_a: Tensor, cov_a: Tensor, mean_b: Tensor, cov_b: Tens
 
     |m_a - m_b|^2 + tr(S_a + S_b - 2 (S_a S_b)^(1/2)); Dowson and Landau 1982. With
     S_a = A A^T for any square A, the product has the eigenvalues of the symmetric A^T S_b A: no
-    root of a matrix is needed, only the roots of these.
+    root of a matrix is needed, only the roots of these. At least 0, whatever was rounded.
     """
     half = factor(cov_a)
     cross = torch.linalg.eigvalsh(half.T @ cov_b @ half).clamp_min(0).sqrt().sum()
     difference = (mean_a - mean_b).square().sum()
-    return difference + cov_a.trace() + cov_b.trace() - 2 * cross
+    return (difference + cov_a.trace() + cov_b.trace() - 2 * cross).clamp_min(0)
 
 
 def factor(covariance: Tensor) -> Tensor:
@@ -55,7 +62,8 @@ def extrapolated_distance(
     distances of subsets, `draws` random ones of each size, meets the axis 1 / n = 0 at the one
     without that bias (Chong and Forsyth 2020). sizes: by default ten from M / 5 to
     M. The bias of the real images (N, D) stays. The error is the line's own. Raises ValueError
-    for fewer than three sizes, or one that is not from 2 to M.
+    for fewer than three sizes, or one that is not from 2 to M, and for features that are not
+    finite.
     """
     m = len(fake)
     sizes = list(sizes) or torch.linspace(m / 5, m, 10).round().int().tolist()
@@ -64,12 +72,12 @@ def extrapolated_distance(
             f"needs three or more sizes from 2 to {m}, draws >= 1, got {sizes}, {draws}"
         )
     generator = torch.Generator().manual_seed(0)
-    moments = real.double().mean(0), torch.cov(real.double().T)
+    truth = moments(real)
     x, y = [], []
     for n in sizes:
         for _ in range(draws):
-            some = fake[torch.randperm(m, generator=generator)[:n]].double()
-            y.append(gaussian_distance(*moments, some.mean(0), torch.cov(some.T)))
+            some = fake[torch.randperm(m, generator=generator)[:n]]
+            y.append(gaussian_distance(*truth, *moments(some)))
             x.append(1 / n)
     inverse, found = torch.tensor(x, dtype=torch.double), torch.stack(y)
     centred = inverse - inverse.mean()

@@ -2,12 +2,12 @@
 
 # Nothing here loads torch before tensors are read or written: a list of runs is not to wait.
 import json
-import os
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from companion.environment import named_folder
 from companion.files import DamagedFile, RunError, hash_of, reading, write_json, write_text
 from companion.runs import schema
 
@@ -22,7 +22,7 @@ def local_runs() -> Path:
     """Name the folder of local runs: COMPANION_RUNS, else `runs` beside the package's project."""
     project = Path(__file__).parents[2]
     home = project if (project / "pyproject.toml").exists() else Path.cwd()
-    return Path(os.environ.get("COMPANION_RUNS") or home / "runs")
+    return named_folder("COMPANION_RUNS") or home / "runs"
 
 
 @dataclass

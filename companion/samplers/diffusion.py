@@ -34,8 +34,10 @@ def times(steps: int, total: int) -> list[int]:
     """Spread `steps` strides evenly over T = `total`: steps + 1 whole times, from T down to 0.
 
     Time T and time 0 are always among them, so alpha_bar is read where the network was trained.
-    Raises ValueError unless 1 <= steps <= total.
+    Raises ValueError unless steps is a whole number and 1 <= steps <= total.
     """
+    if not hasattr(steps, "__index__"):
+        raise ValueError(f"steps must be a whole number, got {steps}")
     if not 1 <= steps <= total:
         raise ValueError(f"steps must be from 1 to {total}, got {steps}")
     return [round(total * k / steps) for k in range(steps, -1, -1)]
