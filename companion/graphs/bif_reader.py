@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Hashable
 from decimal import Decimal
-from math import prod
+from math import fsum, prod
 from typing import NoReturn
 
 import torch
@@ -166,7 +166,7 @@ class Reader:
                 rest = self.rows(self.numbers(shape[-1]), shape[-1:], node)
             else:
                 key = self.key(parents)
-                if not bool(values[key].isnan().any()):
+                if not values[key][0].isnan():
                     self.fail(f"a second row of {node!r} for the same states of its parents")
                 values[key] = self.rows(self.numbers(shape[-1]), shape[-1:], node)
         if rest is not None:
@@ -187,7 +187,7 @@ class Reader:
                 self.fail(f"{parent!r} has no state {word!r} {nearest(word, self.states[parent])}")
         return tuple(self.states[p].index(word) for p, word in zip(parents, words, strict=True))
 
-    def numbers(self, count: int) -> tuple[Tensor, list[str]]:
+    def numbers(self, count: int) -> tuple[list[float], list[str]]:
         """Read `count` probabilities and the semicolon; with how they were written."""
         words, _ = self.list_until(";")
         try:
@@ -196,28 +196,28 @@ class Reader:
             self.fail(f"probabilities are numbers, got {', '.join(words)}")
         if len(found) != count or not all(-DUST <= number <= 1 + DUST for number in found):
             self.fail(f"needs {count} numbers in [0, 1], got {', '.join(words) or 'none'}")
-        return torch.tensor(found, dtype=torch.float64).clamp(0, 1), words
+        return [min(max(number, 0.0), 1.0) for number in found], words
 
-    def rows(self, numbers: tuple[Tensor, list[str]], shape: list[int], node: str) -> Tensor:
-        """Shape numbers to rows (..., states) and divide by their sums: 1 up to rounding.
+    def rows(self, numbers: tuple[list[float], list[str]], shape: list[int], node: str) -> Tensor:
+        """Shape numbers to rows (..., states), divided by their sums: 1 up to rounding.
 
         In one `table` the child varies slowest.
         """
-        flat, words = numbers
-        order = torch.arange(len(words)).reshape(shape[-1], *shape[:-1]).movedim(0, -1)
-        values = flat[order]
-        sums = values.sum(-1, keepdim=True)
-        away = (sums - 1).abs()
-        for place in (away.flatten() > DUST).nonzero().flatten().tolist():
-            row = order.reshape(-1, shape[-1])[place].tolist()
-            miss, total = away.flatten()[place].item(), sums.flatten()[place].item()
-            if miss >= explained([words[k] for k in row]):
-                written = ", ".join(words[k] for k in row[:6]) + (", ..." if row[6:] else "")
-                self.fail(
-                    f"a row of {node!r} sums to {total:.6g}, not to 1, and rounding does not "
-                    f"explain it: {written}"
-                )
-        return values if bool((away <= DUST).all()) else values / sums
+        found, words = numbers
+        count, rows = len(found) // shape[-1], []
+        for k in range(count):
+            row = found[k::count]
+            total = fsum(row)
+            if abs(total - 1) > DUST:
+                if abs(total - 1) >= explained(words[k::count]):
+                    written = ", ".join(words[k::count][:6]) + ", ..." * (len(row) > 6)
+                    self.fail(
+                        f"a row of {node!r} sums to {total:.6g}, not to 1, and rounding does not "
+                        f"explain it: {written}"
+                    )
+                row = [number / total for number in row]
+            rows.append(row)
+        return torch.tensor(rows, dtype=torch.float64).reshape(shape)
 
 
 def explained(words: list[str]) -> float:
