@@ -25,12 +25,14 @@ FAINT = """(limit) => {
     const v = c[i] / 255;
     return sum + w * (v <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4);
   }, 0);
+  const known = new Map([[null, [255, 255, 255]]]); // of each element, found once
   const behind = (node) => {
-    for (let at = node; at; at = at.parentElement) {
-      const colour = parse(getComputedStyle(at).backgroundColor);
-      if (colour.length === 3 || colour[3] > 0.5) return colour;
+    if (!known.has(node)) {
+      const colour = parse(getComputedStyle(node).backgroundColor);
+      const own = colour.length === 3 || colour[3] > 0.5;
+      known.set(node, own ? colour : behind(node.parentElement));
     }
-    return [255, 255, 255];
+    return known.get(node);
   };
   const kinds = "h1, h2, h3, p, li, td, th, dd, summary, label, pre, figcaption, figcaption span";
   const bad = [];
@@ -97,10 +99,24 @@ def visit(browser: Browser, book: Path) -> Iterator[Any]:
         each.context.close()
 
 
-@pytest.mark.parametrize("page", PAGES)
-def test_page_needs_no_network_and_renders_its_formulas(visit: Any, page: str) -> None:
-    window = visit()
-    shown = window.open(page)
+@pytest.fixture(scope="module")
+def window(browser: Browser, book: Path, request: pytest.FixtureRequest) -> Iterator[Visit]:
+    """A window on one page that its tests share, for a page of formulas takes seconds to open."""
+    shared = Visit(browser, book, viewport=DESK, color_scheme="light")
+    shared.open(request.param)
+    yield shared
+    shared.context.close()
+
+
+every_page = pytest.mark.parametrize("window", PAGES, indirect=True, scope="module")
+every_chapter = pytest.mark.parametrize(
+    "window", [f"book/{name(script)}" for script in SCRIPTS], indirect=True, scope="module"
+)
+
+
+@every_page
+def test_page_needs_no_network_and_renders_its_formulas(window: Visit) -> None:
+    shown = window.page
     assert window.complaints == []
     wanted = shown.locator("article .math").count()
     assert shown.locator("article .math:has(mjx-container)").count() == wanted
@@ -117,19 +133,27 @@ def text_without_code(page: Page) -> str:
     }""")
 
 
-@pytest.mark.parametrize("page", PAGES)
-def test_nothing_sticks_out_on_a_phone(visit: Any, page: str) -> None:
-    shown = visit(viewport=PHONE, has_touch=True, is_mobile=True).open(page)
-    assert shown.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
-    assert shown.evaluate(WIDE) == []
+@every_page
+def test_nothing_sticks_out_on_a_phone(window: Visit) -> None:
+    window.page.set_viewport_size(PHONE)
+    wide = window.page.evaluate("document.documentElement.scrollWidth")
+    sticking = window.page.evaluate(WIDE)
+    window.page.set_viewport_size(DESK)
+    assert (wide <= PHONE["width"], sticking) == (True, [])
 
 
 @pytest.mark.parametrize("theme", ["dark", "light"])
-@pytest.mark.parametrize("page", PAGES)
-def test_text_is_readable(visit: Any, page: str, theme: str) -> None:
-    shown = visit(color_scheme=theme).open(page)
-    assert shown.locator("html").get_attribute("data-theme") == theme
-    assert shown.evaluate(FAINT, 4.5) == []
+@every_page
+def test_text_is_readable(window: Visit, theme: Any) -> None:
+    window.page.emulate_media(color_scheme=theme)
+    window.page.wait_for_selector(f"html[data-theme={theme}]", timeout=5000)
+    assert window.page.evaluate(FAINT, 4.5) == []
+
+
+def test_a_phone_that_touches_finds_its_width(visit: Any) -> None:
+    shown = visit(viewport=PHONE, has_touch=True, is_mobile=True).open("book/latent/elbo")
+    assert shown.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
+    assert shown.evaluate(WIDE) == []
 
 
 def test_theme_button_leads_to_the_dark(visit: Any) -> None:
@@ -146,10 +170,9 @@ def picture(explorable: Locator) -> str:
     return explorable.locator("canvas").evaluate("canvas => canvas.toDataURL()")
 
 
-@pytest.mark.parametrize("script", SCRIPTS, ids=name)
-def test_explorables_move_by_mouse_and_by_keyboard(visit: Any, script: Path) -> None:
-    window = visit()
-    shown = window.open(f"book/{name(script)}")
+@every_chapter
+def test_explorables_move_by_mouse_and_by_keyboard(window: Visit) -> None:
+    shown = window.page
     figures = shown.locator(".companion-explorable")
     assert figures.count() > 0
     for figure in figures.all():
@@ -170,29 +193,29 @@ def test_explorables_move_by_mouse_and_by_keyboard(visit: Any, script: Path) -> 
     assert window.complaints == []
 
 
-@pytest.mark.parametrize("script", SCRIPTS, ids=name)
-def test_solutions_unfold(visit: Any, script: Path) -> None:
-    shown = visit().open(f"book/{name(script)}")
-    for solution in shown.locator(".solution.dropdown").all():
+@every_chapter
+def test_solutions_unfold(window: Visit) -> None:
+    for solution in window.page.locator(".solution.dropdown").all():
         body = solution.locator("section").first
         assert not body.is_visible()
         solution.locator("button.toggle-button").click()
         body.wait_for(state="visible", timeout=5000)
 
 
-@pytest.mark.parametrize("script", SCRIPTS, ids=name)
+@every_chapter
 def test_buttons_lead_to_the_colab_edition_and_the_script(
-    visit: Any, book: Path, script: Path
+    window: Visit, book: Path, request: pytest.FixtureRequest
 ) -> None:
-    shown, repository = visit().open(f"book/{name(script)}"), Repository.read()
-    links = shown.locator("a[href]").evaluate_all("links => links.map(link => link.href)")
+    page = request.node.callspec.params["window"]
+    repository = Repository.read()
+    links = window.page.locator("a[href]").evaluate_all("links => links.map(link => link.href)")
     place = "/".join(repository.owner_and_name) + f"/blob/{repository.branch}"
-    edition = f"book/_colab/{name(script)}.ipynb"
+    edition = f"{page.replace('book/', 'book/_colab/', 1)}.ipynb"
     assert f"https://colab.research.google.com/github/{place}/{edition}" in links
     assert (ROOT / edition).exists()
     assert (book / "_sources" / edition).as_uri() in links
     assert (book / "_sources" / edition).read_bytes() == (ROOT / edition).read_bytes()
-    edit = f"{repository.url}/edit/{repository.branch}/book/{name(script)}.py"
+    edit = f"{repository.url}/edit/{repository.branch}/{page}.py"
     assert edit in links
 
 

@@ -54,13 +54,22 @@ WRONG = {
         "a cycle: a → b → c → a",
     ),
     "cycles compared": (lambda: markov_equivalent(LOOP, LOOP), "a cycle: a → b → c → a"),
-    "no arrows": (lambda: d_separations(nx.Graph()), "needs a networkx.DiGraph, got Graph"),
+    "no arrows": (
+        lambda: d_separations(nx.Graph()),
+        "networkx.DiGraph or a BayesNet, got Graph",
+    ),
     "arrows": (
         lambda: separated(DAG, "a", "b"),
-        "needs an undirected networkx.Graph, got DiGraph",
+        "needs an undirected networkx.Graph or a MarkovNet, got DiGraph",
     ),
-    "arrows, local": (lambda: local_statements(DAG), "an undirected networkx.Graph, got DiGraph"),
-    "arrows, pairs": (lambda: pairwise_statements(DAG), "undirected networkx.Graph, got DiGraph"),
+    "arrows, local": (
+        lambda: local_statements(DAG),
+        "undirected networkx.Graph or a MarkovNet, got DiGraph",
+    ),
+    "arrows, pairs": (
+        lambda: pairwise_statements(DAG),
+        "networkx.Graph or a MarkovNet, got DiGraph",
+    ),
     "a row of 0.9": (lambda: coins([0.5, 0.4]), "p(b | a = 0) sums to 0.9, not to 1"),
     "a table of 2": (lambda: BayesNet({"a": Table([1, 1], "a")}), "p(a) sums to 2, not to 1"),
     "no law": (
@@ -87,6 +96,10 @@ WRONG = {
     "an unknown state": (
         lambda: NET.posterior("flu", {"cough": "yess"}),
         "'cough' has no state 'yess' (did you mean 'yes'? known: no, yes)",
+    ),
+    "the number's word": (
+        lambda: Table([0.3, 0.7], {"x": [0, 1]})["0"],
+        "'x' has no state '0'; its states are int (",
     ),
     "a state in a list": (
         lambda: NET.posterior("flu", {"cough": ["yes"]}),

@@ -74,9 +74,13 @@ def test_fitting_is_the_mean_of_a_dirichlet_posterior():
     assert bare.tables["b"].values.unique().tolist() == pytest.approx([1 / 3])
 
 
-def test_fitting_reads_the_columns_in_the_order_of_the_states():
+def test_columns_without_names_in_another_order_are_refused():
+    """They were read in the order of the states, and by `log_prob` in that of the nodes."""
     dag, x = nx.DiGraph([("b", "a")]), torch.tensor([[0, 2], [1, 2], [0, 0]])
-    net = BayesNet.fit(dag, {"a": "01", "b": "xyz"}, x, prior=1)
+    with pytest.raises(ValueError, match=r"the order of the network: b, a; .* order a, b: give"):
+        BayesNet.fit(dag, {"a": "01", "b": "xyz"}, x)
+    named = {"a": x[:, 0], "b": x[:, 1]}
+    net = BayesNet.fit(dag, {"a": "01", "b": "xyz"}, named, prior=1)
     assert net.tables["b"].values.tolist() == pytest.approx([2 / 6, 1 / 6, 3 / 6])
 
 

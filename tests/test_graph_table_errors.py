@@ -62,7 +62,7 @@ WRONG = {
     ),
     "a list of data": (
         lambda: BayesNet.fit(DAG, FIT, [[0, 1]]),
-        "a tensor (N, 2) int64, got list",
+        "a tensor (N, 2) int64, or columns with the names of the nodes, got list",
     ),
     "a third state": (
         lambda: BayesNet.fit(DAG, FIT, ROWS + 2),

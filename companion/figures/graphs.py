@@ -27,6 +27,7 @@ from companion.figures.shapes import (
     wrapped,
 )
 from companion.figures.style import DPI, INK, PALETTE, WIDTH, blank, darker, text_width
+from companion.graphs.rows import graph_of
 from companion.words import nearest
 
 ACCENT = PALETTE[1]
@@ -50,19 +51,19 @@ def draw_graph(
     node_size: float = 36.0,
     alt: str = "",
 ) -> Figure:
-    """Draw a graph; the arrows of a `DiGraph` end at the border of a node.
+    """Draw a graph, or that of a network; arrows end at the border of a node.
 
     `positions`: node -> (x, y) in any unit; without it a DAG is layered, any other graph is a
     circle. `names`: node -> label, else the node as text; long ones break between words. Nodes
     in `observed` are shaded. `highlighted` nodes and edges, and those along `trail`, are thick
-    and coloured; `dashed` edges are dashed. An arrow both ways is a line. `axes`: where to
-    draw, at the size it has now; else a figure of its own. `node_size` in CSS pixels. Raises
-    ValueError for what the graph does not have.
+    and coloured; `dashed` ones dashed. An arrow both ways is a line. `axes`: where to draw, at
+    its size; else a figure of its own. Raises ValueError for what the graph does not have.
     """
-    labels = {node: wrapped((names or {}).get(node, str(node))) for node in graph}
+    graph, called = graph_of(graph), names or {}
+    labels = {node: wrapped(called.get(node, str(node))) for node in graph}
     places = default_layout(graph) if positions is None else positions
     strong = [*highlighted, *trail, *pairwise(trail)]
-    check_members(graph, places, [*observed, *strong, *dashed, *(names or {})])
+    check_members(graph, places, [*observed, *strong, *dashed, *called])
     points = 10.0 if node_size >= 30 else 9.0
     room = (DPI * WIDTH, None) if axes is None else size_of(axes)
     shapes = fitted(places, extents(labels, points, node_size), *room)

@@ -8,6 +8,7 @@ import networkx as nx
 import numpy as np
 
 from companion.graphs.independence import topological
+from companion.graphs.rows import graph_of
 
 Rows = list[list[int]]
 SWEEPS = 24
@@ -15,6 +16,7 @@ SWEEPS = 24
 
 def circle(graph: nx.Graph) -> dict[Hashable, tuple[float, float]]:
     """Put the nodes on a circle, clockwise from the upper left, with two or one on top."""
+    graph = graph_of(graph)
     n = len(graph)
     turn = pi / 2 + (pi / n if n % 2 == 0 and n > 2 else 0)
     angles = {node: turn - 2 * pi * k / n for k, node in enumerate(graph)}
@@ -28,7 +30,7 @@ def layered(dag: nx.DiGraph) -> dict[Hashable, tuple[float, float]]:
     layer is ordered by barycentres, then drawn towards its neighbours. Layers are 1 apart, the
     nodes of a layer at least 1.5. Raises ValueError for a graph with a cycle.
     """
-    nodes = topological(dag)
+    dag, nodes = graph_of(dag), topological(dag)
     number = {node: i for i, node in enumerate(nodes)}
     rank = ranks(dag, nodes)
     rows: Rows = [[] for _ in range(max(rank.values(), default=-1) + 1)]

@@ -11,6 +11,7 @@ from companion.figures.layouts import layered
 from companion.figures.separation_page import NARROW, WIDE, drawing, page
 from companion.figures.shapes import Positions, extents, fitted, frame, routes, wrapped
 from companion.graphs.independence import Reachability, d_separated, topological
+from companion.graphs.rows import graph_of
 from companion.words import nearest
 
 TOUCH = 44.0  # CSS pixels: the least height and width of a node
@@ -46,6 +47,7 @@ class SeparationExplorable:
         alt: str,
         label: str = "",
     ) -> None:
+        dag = graph_of(dag)
         self.nodes = topological(dag)
         if not 2 <= len(self.nodes) <= MOST:
             raise ValueError(f"needs a graph of 2 to {MOST} nodes, got {len(self.nodes)}")
