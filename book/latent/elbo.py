@@ -69,7 +69,8 @@ sketch.node("rest", 272, 132, "", size=(24, 26), shaded=True)
 sketch.line((284, 12), (284, 150), dashed=True, lit=True)
 sketch.words(322, 82, "the gap", small=True)
 sketch.words(322, 136, "smaller", small=True)
-sketch.node("fit", 150, 184, "fit  E log p(x | z)", size=(260, 26))
+sketch.node("fit", 150, 184, "", size=(260, 26))
+sketch.words(116, 188.5, "fit, E log p(x | z)")
 sketch.node("rate", 248, 184, "− rate", size=(64, 26), shaded=True)
 sketch.line((216, 91), (216, 171), dashed=True)
 sketch.show(
@@ -453,7 +454,7 @@ show(
 #
 # The gap is the one of {ref}`variational inference <ch:variational-inference>`; here each route says something of its own.
 # Jensen tells why there is a loss: $w$ varies.
-# The divergence tells how much.
+# The divergence tells how much; and as $\log p(x)$ does not depend on $q$, whoever raises $\mathcal L$ by changing $q$ lowers the divergence to the posterior by exactly as much, without ever computing a posterior.
 # Importance sampling tells what to do about it: take more draws.
 
 
@@ -610,8 +611,9 @@ left.fill_between(z[::3, 0], curve[::3], color="#BBBBBB", lw=0)
 (line,) = left.plot([], [], color=PALETTE[0], animated=True)
 left.set(xlim=(-1.6, 3.6), ylim=(0, 3.1), xlabel="z", ylabel="density")
 bar = right.bar([0], [1], color=PALETTE[0], width=0.7, animated=True)[0]
+bar.set_alpha(0.6)  # so that the line behind it is seen
 right.axhline(math.log(2), color=PALETTE[1])
-right.set(xticks=[], yscale="log", ylim=(0.1, 2000), ylabel="gap, nats")
+right.set(xticks=[], yscale="log", ylim=(0.1, 200), ylabel="gap, nats")
 title = left.set_title("bound", animated=True)
 figure.draw_without_rendering()
 figure.set_layout_engine("none")  # what does not move is drawn once
@@ -1629,7 +1631,7 @@ results_table(
 # ```{exercise-start} A bound from above
 # :label: ex-elbo-above
 # ```
-# Recall the three routes to $\mathcal L(q)$.
+# Recall the three routes to $\mathcal L(q)$: where does Jensen's inequality enter, what is the gap, and why does maximising $\mathcal L$ over the parameters of $q$ minimise a divergence that nobody can compute? Does a higher bound mean a better model?
 # Now take the mean of $\log w$ under the *posterior* in place of $q$.
 # Which divergence separates it from $\log p(x)$, and on which side?
 # ```{exercise-end}
@@ -1638,6 +1640,9 @@ results_table(
 # ```{solution-start} ex-elbo-above
 # :class: dropdown
 # ```
+# Jensen: $\log \mathbb E_q\, w \ge \mathbb E_q \log w$. The gap is $\mathrm{KL}(q \,\|\, p(z \mid x))$, and $\log p(x)$ is a constant for $q$, so its derivative with respect to the parameters of $q$ is zero and the two move by opposite amounts.
+# With respect to the decoder it is no constant: there a bound may rise because the likelihood does, or because the gap shrinks, so a higher bound alone proves neither (the last exercise has an example).
+#
 # $\log w = \log p(x) + \log \frac{p(z \mid x)}{q(z)}$, and its mean under $p(z \mid x)$ is $\log p(x) + \mathrm{KL}(p(z \mid x) \,\|\, q)$: a bound from above, if $q(z) > 0$ wherever the posterior is positive.
 # Where one can draw from the posterior (as for data that the model has drawn itself) the two bounds enclose $\log p(x)$.
 
@@ -1694,6 +1699,7 @@ print(f"784 pixels of probability 0.3: {0.3**784}, {784 * math.log(0.3):.0f}")
 # ```
 # The encoder's gradient needed a theorem. What is the gradient of the bound in the *decoder's* weights $\theta$, and its Monte Carlo estimate?
 # Then write down objective and gradients for $N$ examples, and an estimate of each from a minibatch of $B$.
+# Last, amortise: one encoder for all examples, a decoder with a mean and a scale for each pixel, a prior whose mean and scale are learned. What is the final objective, what do its terms mean, and what are the steps of the training?
 # ```{exercise-end}
 # ```
 #
@@ -1705,6 +1711,11 @@ print(f"784 pixels of probability 0.3: {0.3**784}, {784 * math.log(0.3):.0f}")
 # For a data set the objective is $\sum_i \mathcal L(x_i; \theta, \lambda)$, with one encoder $\lambda$ for all.
 # Each $i$ is in a random minibatch $b$ with probability $B / N$, so $\frac NB \sum_{i \in b} \mathcal L(x_i)$ and $\frac NB \sum_{i \in b} \nabla \mathcal L(x_i)$ are unbiased; with one reparameterised draw for each example they still are, since the means of draws and of batches may be taken in any order.
 # The usual loss, the *mean* over the batch, is this divided by $N$: the step size takes up the constant. It must not be forgotten where a term that belongs to the whole data set once, such as a prior on $\theta$, is added.
+#
+# *The whole.* With $q_\lambda(z \mid x) = \mathcal N(\mu_\lambda(x), \mathrm{diag}\, \sigma_\lambda^2(x))$ maximise $\sum_i \mathbb E_q \log \mathcal N\big(x_i; \mu_\theta(z), \mathrm{diag}\, s_\theta^2(z)\big) - \mathrm{KL}\big(q_\lambda(z \mid x_i) \,\|\, \mathcal N(\mu_z, \sigma_z^2 I)\big)$: the fit asks the code to explain the example, the rate asks it to cost little beside the prior, by eq. {eq}`eq-elbo-kl-diagonal`, which here has parameters on both sides.
+# (The sheet takes a sigmoid both as the name of the nonlinearity and for the scale $s_\theta$; a scale below 1 is then all that the decoder can have.)
+# The training: draw a minibatch; encode it to means and scales; draw $z = \mu + \sigma \varepsilon$; decode, and add up fit and rate; differentiate in $\theta$, $\lambda$, $\mu_z$ and $\sigma_z$ at once; take a step; repeat.
+# {ref}`sec-vae-loop` has it in thirty lines.
 #
 # The cell has eight wines and a linear decoder, where the bound's gradient is exact; and all 56 minibatches of three.
 
