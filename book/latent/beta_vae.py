@@ -1010,7 +1010,7 @@ codes = {
     "constant": (v, [0 * across, 0 * down]),
 }
 table = []
-for name, (knob, z) in codes.items():
+for knob, z in codes.values():
     z = torch.stack(z, 1)
     parts = (z[:128], knob[:128]), (z[128:], knob[128:])
     dci = metrics.importance_scores(*parts)
@@ -2057,6 +2057,7 @@ results_table(table)
 # :label: ex-beta-vae-pca
 # ```
 # PCA turns the code so that its numbers are uncorrelated.
+# Colour the first two components of one model's codes by the knobs ({ref}`sec-beta-vae-looks` does): does the picture agree with that model's MIG?
 # Does the turned code have the higher MIG? Say first what {prf:ref}`thm-beta-vae-square` predicts for two positions.
 # ```{exercise-end}
 # ```
@@ -2066,6 +2067,7 @@ results_table(table)
 # ```
 # Uncorrelated is less than independent: a square is uncorrelated at *every* angle, so for two positions of equal variance PCA has no preference, and picks axes by chance and sampling noise.
 # It needs fourth moments (as in independent component analysis) to see the sides.
+# The picture agrees with a MIG in what the code *knows*, positions and size, and can disagree in how: a plane of two components that is coloured cleanly across and down is seen as well if the two numbers are stirred.
 
 # %%
 rows = []

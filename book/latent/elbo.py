@@ -1901,7 +1901,8 @@ for degrees in (0, 15, 30, 45, 60):
 # ```{exercise-start} The defence
 # :label: ex-elbo-defensive
 # ```
-# Direct likelihood, naive draws, importance sampling: say in one sentence each why the first two fail and what the third needs.
+# Write down $p(x)$ for a model with a hidden $z$. What is hard about it, how is it approximated with draws from the prior, and how with draws from a proposal? Which proposal would you choose, by intuition?
+# Say in one sentence each why the first two fail and what the third needs.
 # Then let $q_\alpha = (1 - \alpha)\, q + \alpha\, q_0$ with another law $q_0$.
 # Bound its weights and $1 + \chi^2$ by those of $q_0$, whatever $q$ is.
 # How far is the bound from the truth for {ref}`the narrow proposal <sec-elbo-narrow>`?
@@ -1911,6 +1912,7 @@ for degrees in (0, 15, 30, 45, 60):
 # ```{solution-start} ex-elbo-defensive
 # :class: dropdown
 # ```
+# $p(x) = \int p(z)\, p(x \mid z)\, dz \approx \frac1S \sum_s p(x \mid z_s)$ with $z_s \sim p(z)$, or $\frac1S \sum_s \frac{p(z_s)\, p(x \mid z_s)}{q(z_s)}$ with $z_s \sim q$; choose $q$ where the product above is large, that is, like the posterior.
 # The sum gets longer by a factor with every dimension; draws from the prior hit the posterior with a probability that shrinks by a factor with every informative dimension; importance sampling needs a proposal near the posterior, with tails that are not lighter.
 # As $q_\alpha \ge \alpha\, q_0$, each weight is at most $\frac1\alpha \frac{p(x, z)}{q_0(z)}$, and $1 + \chi^2 = \int \frac{p(z \mid x)^2}{q_\alpha(z)}\, dz \le \frac1\alpha (1 + \chi_0^2)$ with the $\chi_0^2$ of $q_0$.
 # For $q_0$ 1.5 times as wide as the posterior the right side is a formula, {prf:ref}`thm-elbo-proposal`.
