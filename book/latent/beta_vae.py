@@ -1508,7 +1508,7 @@ show(
 
 # %% [markdown]
 # No square and no heart can be recognised in any row, that of the plain VAE included: in one pass through the pictures none of our networks got as far as the shape, let alone the angle.
-# The homework expects sharp copies at $\beta = 1$ and blurred ones above; our runs do not show that, because all of them stopped early.
+# One expects sharp copies at $\beta = 1$ and blurred ones above; our runs do not show that, because all of them stopped early.
 # This matters for the scores.
 # A code of two positions and a size has three gaps near 1 and two of 0, which makes a MIG of more than a half: **a large part of our gaps is bought by forgetting shape and angle**, and a model that is trained on, and learns them, can at first have the smaller gap.
 #

@@ -109,7 +109,7 @@ def face_decoder(inputs: int, width: int = 32) -> nn.Sequential:
 
 
 def two_layer_encoder(outputs: int) -> nn.Sequential:
-    """Encode 128 x 128 faces as the homework asks: (B, 1, 128, 128) -> (B, outputs).
+    """Encode 128 x 128 faces by two convolutions: (B, 1, 128, 128) -> (B, outputs).
 
     Convolution, ReLU, convolution, flatten, dense.
     """
