@@ -35,6 +35,9 @@ CHANGED = {
     "beta_vae": dict(beta=3.0, latent=4, images=7, horizon=13),
     "beta_tcvae": dict(beta=3.0, latent=4, images=7, horizon=13),
     "two_layer_face_vae": dict(beta=3.0, latent=8, faces="olivetti", n=10),
+    "four_layer_face_vae": dict(
+        beta=3.0, latent=8, faces="olivetti", n=10, dropout=0.5, colour=False
+    ),
     "face_vae": dict(beta=3.0, latent=8, faces="olivetti", n=10, horizon=13),
     "face_reader": dict(n=10, horizon=13),
     "gan": dict(
@@ -100,7 +103,8 @@ SETTINGS = {  # player: optimizer, rate, betas, updates in a step
     ("extractor", ()): {"extractor": (ADAM, 2e-3, (0.9, 0.999), 1)},
     ("beta_vae", ()): {"vae": (ADAM, 1.5e-3, (0.9, 0.999), 1)},
     ("beta_tcvae", ()): {"vae": (ADAM, 1.5e-3, (0.9, 0.999), 1)},
-    ("two_layer_face_vae", ()): {"vae": (ADAM, 5e-4, (0.9, 0.999), 1)},  # the homework's
+    ("two_layer_face_vae", ()): {"vae": (ADAM, 5e-4, (0.9, 0.999), 1)},
+    ("four_layer_face_vae", ()): {"vae": (ADAM, 5e-4, (0.9, 0.999), 1)},  # the homework's
     ("face_vae", ()): {"vae": (ADAM, 2e-3, (0.9, 0.999), 1)},
     ("face_reader", ()): {"reader": (ADAM, 2e-3, (0.9, 0.999), 1)},
     ("gan", ()): {  # the homework's

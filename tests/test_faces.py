@@ -12,7 +12,7 @@ from companion.data import DataError, unit
 from companion.data.drawing import faces as drawing
 from companion.data.drawing.face_canvas import BINARY
 from companion.data.drawing.faces import KINDS, NAMES, draw, draw_attributes
-from companion.data.faces import held_out, load_faces, olivetti_photographs
+from companion.data.faces import held_out, load_faces, olivetti_photographs, tinted
 
 
 @pytest.fixture(scope="module")
@@ -184,6 +184,31 @@ def test_a_folder_gives_central_grey_squares(nothing_here):
         load_faces(nothing_here / "mine", size=16)
 
 
+def test_two_folders_are_two_classes_in_colour_too(nothing_here):
+    for kind, level in (("neutral", 40), ("smile", 200)):
+        (nothing_here / "mine" / kind).mkdir(parents=True)
+        for k in range(4):
+            image = np.full((20, 20, 3), (level, 0, k), np.uint8)
+            Image.fromarray(image).save(nothing_here / "mine" / kind / f"{k}.png")
+    data = load_faces(nothing_here / "mine", size=16, n=6, colour=True)
+    assert data.class_names == ("smile",) and data.train[0].shape == (4, 3, 16, 16)
+    for images, smiles in (data.train, data.test):
+        assert torch.equal(images[:, 0, 0, 0] == 200, smiles[:, 0] == 1)
+        assert (images[:, 1] == 0).all()
+    assert sum(part[1].sum() for part in (data.train, data.test)) == 3  # as many of each
+
+
+def test_drawn_faces_in_colour_are_the_grey_ones_each_in_one_tone(faces):
+    grey, _ = faces
+    coloured = tinted(grey, seed=1)
+    assert coloured.shape == (8, 3, 128, 128)
+    assert torch.equal(coloured.amax(1, keepdim=True), grey)  # one channel is left as it was
+    tones = coloured.float().mean((2, 3)) / grey.float().mean((2, 3))
+    assert (tones.std(0) > 0.02).any() and (tones > 0.5).all()
+    loaded = load_faces(size=32, n=10, colour=True)
+    assert loaded.train[0].shape == (8, 3, 32, 32) and loaded.name == "tinted faces"
+
+
 def test_celeba_is_cut_to_the_face_and_keeps_its_attributes(monkeypatch, nothing_here):
     home, n = nothing_here / "sets/CelebA", 8
     (home / "img_align_celeba").mkdir(parents=True)
@@ -222,6 +247,8 @@ def test_wrong_arguments_are_refused_in_one_sentence(nothing_here):
         load_faces("olivety")
     with pytest.raises(ValueError, match="n >= 5"):
         load_faces(n=2)
+    with pytest.raises(ValueError, match="Olivetti photographs are grey"):
+        load_faces("olivetti", colour=True)
     with pytest.raises(DataError, match="has 0 pictures"):
         load_faces(nothing_here / "nowhere")
     with pytest.raises(ValueError, match=r"got \(2, 3\)"):

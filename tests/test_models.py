@@ -17,8 +17,13 @@ from companion.models.likelihoods import (
     GaussianHead,
     likelihood,
 )
-from companion.models.vae import VAE, Autoencoder
-from companion.nets import image_decoder, image_encoder
+from companion.models.vae import VAE, Autoencoder, calibrated, second_moments
+from companion.nets import (
+    four_layer_decoder,
+    four_layer_encoder,
+    image_decoder,
+    image_encoder,
+)
 
 LOGITS = torch.tensor(
     [-700.0, -90, -30, -5, -1, -0.02, -9e-3, -1e-4, 0, 1e-6, 5e-3, 0.011, 0.5, 2, 20, 89, 700],
@@ -228,3 +233,60 @@ def test_a_decoder_writes_numbers_of_either_sign():
     for size in (12, 28):
         raw = image_decoder(6, size=size, width=4)(9 * torch.randn(200, 6))
         assert raw.min() < 0 < raw.max()
+
+
+def test_a_calibrated_vae_draws_the_same_and_pays_as_little_as_a_move_and_a_scale_can():
+    torch.manual_seed(0)
+    model = VAE(image_encoder(8), image_decoder(4), 4).eval()
+    model.encoder[-1].weight.data *= 30
+    x = torch.rand(64, 1, 28, 28)
+    mean, square = second_moments(model, x)
+    assert (mean.abs() > 1e-3).all()  # there is something to mend
+    fitted = calibrated(model, x)
+    new_mean, new_square = second_moments(fitted, x)
+    torch.testing.assert_close(new_mean, 0 * mean, atol=1e-5, rtol=0)
+    torch.testing.assert_close(new_square, 0 * mean + 1, atol=1e-5, rtol=0)
+    noise = torch.randn(64, 4)  # the same draw of both, in units of its own law
+    laws = [m.encode(x).base_dist for m in (model, fitted)]
+    drawn = [
+        m.decoder(q.mean + q.stddev * noise) for m, q in zip((model, fitted), laws, strict=True)
+    ]
+    torch.testing.assert_close(*drawn, atol=1e-4, rtol=1e-3)
+    rates = [distributions.kl_divergence(m.encode(x), m.prior()).mean() for m in (model, fitted)]
+    saved = (square - 1 - (square - mean**2).log()).sum() / 2
+    torch.testing.assert_close(rates[0] - rates[1], saved, atol=1e-4, rtol=1e-4)
+    assert saved > 0.1
+    torch.testing.assert_close(second_moments(model, x)[0], mean)  # the model itself is as it was
+
+
+def test_what_has_no_linear_layers_beside_its_code_cannot_be_calibrated():
+    model = VAE(
+        nn.Sequential(nn.Flatten(), nn.Linear(784, 4), nn.Tanh()),
+        nn.Sequential(nn.Linear(2, 784)),
+        2,
+    )
+    with pytest.raises(ValueError, match="needs linear layers beside the code, got Tanh"):
+        calibrated(model, torch.rand(8, 1, 28, 28))
+
+
+def test_the_homework_s_table_of_layers_is_the_network():
+    """Convolutions 3-32-64-64-64, 4,096 numbers, its mirror; normalised, with dropout."""
+    encoder, decoder = four_layer_encoder(20), four_layer_decoder(10)
+    widths = {
+        net: [
+            (layer.in_channels, layer.out_channels)
+            for layer in net
+            if isinstance(layer, nn.Conv2d)
+        ]
+        for net in (encoder, decoder)
+    }
+    assert widths[encoder] == [(3, 32), (32, 64), (64, 64), (64, 64)]
+    assert widths[decoder] == [(b, a) for a, b in reversed(widths[encoder])]
+    assert encoder[-1].in_features == decoder[0].out_features == 4096
+    for net, normalised in ((encoder, 4), (decoder, 3)):
+        for kind in (nn.BatchNorm2d, nn.Dropout):
+            assert sum(isinstance(layer, kind) for layer in net) == normalised
+    x = torch.rand(2, 3, 128, 128)
+    assert encoder(x).shape == (2, 20) and encoder(x).min() < 0  # no ReLU on mean and variance
+    drawn = decoder(torch.randn(2, 10))
+    assert drawn.shape == x.shape and drawn.min() < 0

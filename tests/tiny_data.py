@@ -34,9 +34,10 @@ def load(name: str, split: str = "official") -> Dataset:
     return Dataset(name, part, part, tuple("0123456789"), "exact", "", split, IMAGES)
 
 
-def load_faces(source: str, size: int, n: int) -> Dataset:
+def load_faces(source: str, size: int, n: int, colour: bool = False) -> Dataset:
     """In the place of `companion.data.load_faces`."""
     images, _ = pictures(size, source, n)
+    images = images.expand(-1, 3, -1, -1) if colour else images
     binary = torch.tensor([kind == "binary" for kind in KINDS])
     attributes = torch.rand(N, len(KINDS), generator=seeded(source, n))
     attributes = torch.where(binary, attributes.round(), attributes)

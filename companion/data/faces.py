@@ -26,35 +26,41 @@ CROP = 148  # pixels of CelebA's 178 x 218 that hold the face
 
 
 def load_faces(
-    source: str | Path = "procedural", size: int = 128, n: int = 20_000, seed: int = 0
-) -> Dataset:
-    """Load grey faces uint8 (N, 1, size, size) in 0..255 with attributes float32 (N, A).
+    source: str | Path = "procedural", size: int = 128, n: int = 20_000, seed: int = 0,
+    colour: bool = False,
+) -> Dataset:  # fmt: skip
+    """Load faces uint8 (N, 1, size, size), grey, in 0..255 with attributes float32 (N, A).
 
+    colour: three channels in place of one; the drawn faces are then tinted, each in its own tone.
     "procedural": n faces drawn by this package (`seed` chooses which) with exact attributes.
     "olivetti": 400 photographs of 40 people (Samaria and Harter 1994), without attributes; the
     test set is 8 people whom the training set does not show. "celeba": at most n photographs
     (Liu et al. 2015), 40 binary attributes. Any other path: at most n pictures found below that
-    folder, their central squares, without attributes. All are split 80/20 in one fixed random
-    order; `class_names` are the attributes' names.
+    folder, their central squares; if they lie in two sub-folders, such as `neutral` and `smile`,
+    the one attribute is 1 for the second, else there is none. All are split 80/20 in one fixed
+    random order; `class_names` are the attributes' names.
 
     Originals are looked for in COMPANION_DATA, then in the caches, then downloaded (unless
     COMPANION_OFFLINE is set). Raises DataError if there are none: nothing is put in their place.
-    Raises ValueError for an unknown name, or where n < 5 or size < 16.
+    Raises ValueError for an unknown name, for n < 5 or size < 16, and for Olivetti in colour.
     """
     if n < 5 or size < 16:
         raise ValueError(f"faces need n >= 5 and size >= 16 pixels, got n={n} and size={size}")
     if source == "procedural":
-        return procedural(size, n, seed)
+        return procedural(size, n, seed, colour)
     if source == "olivetti":
+        if colour:
+            raise ValueError("the Olivetti photographs are grey: take colour=False")
         return olivetti(size)
+    mode = "RGB" if colour else "L"
     if source == "celeba":
-        images, attributes, names = celeba(size, n)
+        images, attributes, names = celeba(size, n, mode)
         return dealt("celeba", images, attributes, names, "original")
     folder = Path(source).expanduser()
     if isinstance(source, str) and not folder.is_dir() and os.sep not in source:
         raise ValueError(f"no faces are called {source!r} {nearest(source, SOURCES)}")
-    images = pictures_of(folder, size, n)
-    return dealt(folder.name, images, torch.zeros(len(images), 0), (), "original")
+    images, attributes, names = pictures_of(folder, size, n, mode)
+    return dealt(folder.name, images, attributes, names, "original")
 
 
 def held_out(count: int = 1000, n: int = 20_000, seed: int = 0) -> tuple[Tensor, Tensor]:
@@ -98,39 +104,69 @@ def parted(
 
 
 @lru_cache(maxsize=1)
-def procedural(size: int, n: int, seed: int) -> Dataset:
+def procedural(size: int, n: int, seed: int, colour: bool = False) -> Dataset:
     """Draw faces, once per process."""
     images, attributes = drawing.draw(n, seed, size)
-    return dealt("procedural faces", images, attributes, drawing.NAMES, "procedural")
+    name = "tinted faces" if colour else "procedural faces"
+    images = tinted(images, seed) if colour else images
+    return dealt(name, images, attributes, drawing.NAMES, "procedural")
 
 
-def square(picture: Image.Image, size: int, side: int | None = None) -> Tensor:
-    """Cut out the middle, `side` pixels or all there is, grey and resized: uint8 (1, S, S)."""
+def tinted(grey: Tensor, seed: int = 0) -> Tensor:
+    """Give each grey face uint8 (N, 1, H, W) a tone of its own: (N, 3, H, W), its lightest 255."""
+    draws = torch.Generator().manual_seed(seed)
+    tone = 0.55 + 0.45 * torch.rand(len(grey), 3, 1, 1, generator=draws)
+    tone = tone / tone.amax(1, keepdim=True)
+    coloured = grey.new_empty(len(grey), 3, *grey.shape[2:])
+    for part, faces, own in zip(
+        coloured.split(500), grey.split(500), tone.split(500), strict=True
+    ):
+        part.copy_((faces * own).round())
+    return coloured
+
+
+def square(picture: Image.Image, size: int, side: int | None = None, mode: str = "L") -> Tensor:
+    """Cut out the middle, `side` pixels or all there is, and resize it: uint8 (C, S, S).
+
+    mode: "L" for one grey channel, "RGB" for three.
+    """
     from torchvision.transforms.v2 import functional as pictures
 
-    grey = pictures.pil_to_tensor(ImageOps.exif_transpose(picture).convert("L"))
-    side = side or min(grey.shape[1:])
-    return pictures.resize(pictures.center_crop(grey, [side, side]), [size, size])
+    whole = pictures.pil_to_tensor(ImageOps.exif_transpose(picture).convert(mode))
+    side = side or min(whole.shape[1:])
+    return pictures.resize(pictures.center_crop(whole, [side, side]), [size, size])
 
 
-def pictures_of(folder: Path, size: int, n: int) -> Tensor:
-    """Read the first n pictures below a folder, in the order of their paths."""
+def pictures_of(
+    folder: Path, size: int, n: int, mode: str = "L"
+) -> tuple[Tensor, Tensor, tuple[str, ...]]:
+    """Read n pictures below a folder, and which of two sub-folders each is in, if there are two.
+
+    The first n in the order of their paths; of two sub-folders, n / 2 of each.
+    """
     from torchvision.datasets.folder import IMG_EXTENSIONS
 
-    paths = sorted(p for p in folder.rglob("*") if p.suffix.lower() in IMG_EXTENSIONS)[:n]
+    paths = sorted(p for p in folder.rglob("*") if p.suffix.lower() in IMG_EXTENSIONS)
+    kinds = sorted({p.relative_to(folder).parts[0] for p in paths if p.parent != folder})
+    two = len(kinds) == 2 and all(p.parent != folder for p in paths)
+    of = [[p for p in paths if p.relative_to(folder).parts[0] == kind] for kind in kinds]
+    paths = of[0][: (n + 1) // 2] + of[1][: n // 2] if two else paths[:n]
     if len(paths) < 5:
         raise DataError(
             f"{folder} has {len(paths)} pictures, but a split 80/20 needs at least 5; "
             'the faces "procedural" always work'
         )
-    images = torch.empty(len(paths), 1, size, size, dtype=torch.uint8)
+    images = torch.empty(len(paths), len(mode), size, size, dtype=torch.uint8)
     for image, path in zip(images, paths, strict=True):
         try:
             with Image.open(path) as picture:
-                image.copy_(square(picture, size))
+                image.copy_(square(picture, size, mode=mode))
         except (OSError, UnidentifiedImageError) as error:
             raise DataError(f"{path} cannot be read as a picture") from error
-    return images
+    if not two:
+        return images, torch.zeros(len(images), 0), ()
+    second = [float(path.relative_to(folder).parts[0] == kinds[1]) for path in paths]
+    return images, torch.tensor(second)[:, None], (kinds[1],)
 
 
 def unavailable(name: str, also: str, why: str) -> DataError:
@@ -178,7 +214,7 @@ def olivetti_photographs() -> np.ndarray:
         raise unavailable("olivetti", "scikit-learn's cache", why) from error
 
 
-def celeba(size: int, n: int) -> tuple[Tensor, Tensor, tuple[str, ...]]:
+def celeba(size: int, n: int, mode: str = "L") -> tuple[Tensor, Tensor, tuple[str, ...]]:
     """Load at most n photographs of CelebA, chosen in one fixed random order."""
     from torchvision.datasets import CelebA
 
@@ -199,7 +235,7 @@ def celeba(size: int, n: int) -> tuple[Tensor, Tensor, tuple[str, ...]]:
             why = str(error) if offline() else type(error).__name__
             raise unavailable("celeba", "a download", why) from error
     order = torch.randperm(len(found), generator=torch.Generator().manual_seed(0))[:n].tolist()
-    images = torch.empty(len(order), 1, size, size, dtype=torch.uint8)
+    images = torch.empty(len(order), len(mode), size, size, dtype=torch.uint8)
     for image, k in zip(images, order, strict=True):
-        image.copy_(square(found[k][0], size, CROP))
+        image.copy_(square(found[k][0], size, CROP, mode))
     return images, found.attr[order].float(), tuple(name for name in found.attr_names if name)

@@ -2,7 +2,12 @@
 
 from companion.experiments.adversarial import gan, wgan
 from companion.experiments.diffusion import ddpm
-from companion.experiments.faces import face_reader, face_vae, two_layer_face_vae
+from companion.experiments.faces import (
+    face_reader,
+    face_vae,
+    four_layer_face_vae,
+    two_layer_face_vae,
+)
 from companion.experiments.images import autoencoder, classifier, extractor, extractor_of, vae
 from companion.experiments.sprites import beta_tcvae, beta_vae
 from companion.runs import Run, find
@@ -10,8 +15,8 @@ from companion.train import compare, recall
 from companion.words import nearest
 
 KNOWN = (
-    autoencoder, vae, classifier, extractor, beta_vae, beta_tcvae, two_layer_face_vae, face_vae,
-    face_reader, gan, wgan, ddpm,
+    autoencoder, vae, classifier, extractor, beta_vae, beta_tcvae, two_layer_face_vae,
+    four_layer_face_vae, face_vae, face_reader, gan, wgan, ddpm,
 )  # fmt: skip
 EXPERIMENTS = {experiment.__name__: experiment for experiment in KNOWN}
 
@@ -45,6 +50,7 @@ __all__ = [
     "extractor_of",
     "face_reader",
     "face_vae",
+    "four_layer_face_vae",
     "gan",
     "recall_by_name",
     "two_layer_face_vae",

@@ -1,6 +1,7 @@
 """Autoencoder and variational autoencoder."""
 
 from collections.abc import Callable
+from copy import deepcopy
 
 import torch
 from torch import Tensor, nn
@@ -98,3 +99,39 @@ class VAE(Autoencoder):
         if n < 1:
             raise ValueError(f"n must be at least 1 image, got {n}")
         return self.decode(self.prior().sample(torch.Size((n,)))).mean
+
+
+@torch.no_grad()
+def second_moments(model: VAE, x: Tensor, batch: int = 500) -> tuple[Tensor, Tensor]:
+    """Mean of each number of the code, and its second moment, over draws for images x; (K,) each.
+
+    At the optimum of the bound they are 0 and 1, if the encoder ends and the decoder begins with
+    a linear layer.
+    """
+    laws = [model.encode(part).base_dist for part in x.split(batch)]
+    mean = torch.cat([law.mean for law in laws])
+    variance = torch.cat([law.variance for law in laws])
+    return mean.mean(0), (mean.square() + variance).mean(0)
+
+
+@torch.no_grad()
+def calibrated(model: VAE, x: Tensor) -> VAE:
+    """Copy a VAE with its codes z moved and scaled to mean 0 and second moment 1 over images x.
+
+    (z - m) / s is folded into the last layer of the encoder and undone in the first of the
+    decoder: what is drawn from a code stays as it is, and the rate falls as far as it can.
+    Raises ValueError unless both are linear.
+    """
+    mean, square = second_moments(model, x)
+    scale = (square - mean.square()).sqrt()
+    model = deepcopy(model)
+    last, first = list(model.encoder.children())[-1], next(model.decoder.children())
+    if not isinstance(last, nn.Linear) or not isinstance(first, nn.Linear):
+        raise ValueError(f"needs linear layers beside the code, got {last} and {first}")
+    k = model.latent
+    last.weight[:k] /= scale[:, None]
+    last.bias[:k] = (last.bias[:k] - mean) / scale
+    last.bias[k:] -= 2 * scale.log()
+    first.bias += first.weight @ mean
+    first.weight *= scale
+    return model

@@ -5,6 +5,8 @@ from companion.nets.images import (
     channels_last,
     face_decoder,
     face_encoder,
+    four_layer_decoder,
+    four_layer_encoder,
     image_decoder,
     image_encoder,
     sprite_decoder,
@@ -14,7 +16,7 @@ from companion.nets.images import (
 )
 
 __all__ = [
-    "channels_last", "face_decoder", "face_encoder", "image_critic", "image_decoder",
-    "image_encoder", "image_generator", "sprite_decoder", "sprite_encoder", "two_layer_decoder",
-    "two_layer_encoder",
+    "channels_last", "face_decoder", "face_encoder", "four_layer_decoder", "four_layer_encoder",
+    "image_critic", "image_decoder", "image_encoder", "image_generator", "sprite_decoder",
+    "sprite_encoder", "two_layer_decoder", "two_layer_encoder",
 ]  # fmt: skip

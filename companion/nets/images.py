@@ -109,7 +109,7 @@ def face_decoder(inputs: int, width: int = 32) -> nn.Sequential:
 
 
 def two_layer_encoder(outputs: int) -> nn.Sequential:
-    """Encode 128 x 128 faces as the homework asks: (B, 1, 128, 128) -> (B, outputs).
+    """Encode 128 x 128 faces by two convolutions: (B, 1, 128, 128) -> (B, outputs).
 
     Convolution, ReLU, convolution, flatten, dense.
     """
@@ -130,6 +130,33 @@ def two_layer_decoder(inputs: int) -> nn.Sequential:
         nn.ConvTranspose2d(32, 8, 8, stride=8), nn.ReLU(),  # (B, 8, 128, 128)
         nn.Conv2d(8, 1, 3, padding=1),
     )  # fmt: skip
+
+
+def four_layer_encoder(outputs: int, channels: int = 3, dropout: float = 0.1) -> nn.Sequential:
+    """Encode 128 x 128 pictures by the homework's table: (B, C, 128, 128) -> (B, outputs).
+
+    Four convolutions of 32, 64, 64 and 64 channels, each with batch normalisation, ReLU and
+    dropout; then 4,096 numbers, so each of them halves the side.
+    """
+    layers: list[nn.Module] = []
+    for before, after in ((channels, 32), (32, 64), (64, 64), (64, 64)):
+        layers += [nn.Conv2d(before, after, 3, stride=2, padding=1), nn.BatchNorm2d(after)]
+        layers += [nn.ReLU(), nn.Dropout(dropout)]
+    return nn.Sequential(*layers, nn.Flatten(), nn.Linear(4096, outputs))  # (B, 64, 8, 8)
+
+
+def four_layer_decoder(inputs: int, channels: int = 3, dropout: float = 0.1) -> nn.Sequential:
+    """Mirror of `four_layer_encoder`: each convolution after a doubling of the side.
+
+    (B, inputs) -> one real number per pixel and channel, (B, C, 128, 128); none is clipped.
+    """
+    layers: list[nn.Module] = [nn.Linear(inputs, 4096), nn.ReLU(), nn.Unflatten(1, (64, 8, 8))]
+    for before, after in ((64, 64), (64, 64), (64, 32)):
+        layers += [nn.Upsample(scale_factor=2), nn.Conv2d(before, after, 3, padding=1)]
+        layers += [nn.BatchNorm2d(after), nn.ReLU(), nn.Dropout(dropout)]
+    return nn.Sequential(
+        *layers, nn.Upsample(scale_factor=2), nn.Conv2d(32, channels, 3, padding=1)
+    )
 
 
 def channels_last(model: nn.Module) -> nn.Module:
