@@ -949,7 +949,7 @@ results_table(rows, percent=shares)
 # %%
 each = len(seen) // 64  # batches in an epoch
 moves = {"8 moves": budget * max(1, each // 9)}
-at = max(1, moves["8 moves"] // max(1, each // 2))  # epochs, as many moves
+at = max(1, round(2 * moves["8 moves"] / each))  # epochs, as many moves
 for name, one in {**named, "8 moves": changed["8 moves"]}.items():
     when = budget if name == "8 moves" else at
     found = one.history[when - 1]["test/classes"]
