@@ -53,14 +53,15 @@ def parts(state: State) -> tuple[torch.nn.Module, torch.nn.Module]:
 
 def main() -> None:
     """Write the golden numbers of every experiment."""
-    from test_experiments import BASE
+    from test_experiments import ALSO, BASE
     from tiny_data import put_in_place
 
     from companion.experiments import EXPERIMENTS
 
     with pytest.MonkeyPatch.context() as patch:
         put_in_place(patch)
-        found = {n: trace(e, 5, **BASE.get(n, {}))["golden"] for n, e in EXPERIMENTS.items()}
+        asked = {n: (n, BASE.get(n, {})) for n in EXPERIMENTS} | ALSO
+        found = {k: trace(EXPERIMENTS[n], 5, **c)["golden"] for k, (n, c) in asked.items()}
     assert all(math.isfinite(value) for values in found.values() for value in values)
     (Path(__file__).parent / "golden.json").write_text(json.dumps(found, indent=1) + "\n")
 

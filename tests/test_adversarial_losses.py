@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from companion.models.gan import GAN
-from companion.nets import image_critic
+from companion.nets import homework_generator, homework_judge, image_critic
 from companion.objectives import (
     ClippedRMSprop,
     critic_loss,
@@ -144,6 +144,21 @@ def test_slopes_are_in_single_precision_inside_of_a_half_precise_pass():
         inside = slopes(critic, x)
     assert inside.dtype == torch.float32
     torch.testing.assert_close(inside, slopes(critic, x))
+
+
+def test_a_judge_with_batches_is_shown_one_kind_at_a_time():
+    """Else the batch's statistics give away its mixture, which the generator's turn never has."""
+    torch.manual_seed(1)
+    model, real = GAN(homework_generator(), homework_judge(), 100), torch.rand(8, 1, 28, 28)
+    torch.manual_seed(2)
+    found = discriminator_loss(model, (real,), 0, apart=True)["loss"]
+    torch.manual_seed(2)
+    mixed = discriminator_loss(model, (real,), 0)["loss"]
+    torch.manual_seed(2)
+    fake = model.sample(8)
+    expected = F.softplus(-model.judge(real)) + F.softplus(model.judge(fake))
+    torch.testing.assert_close(found, expected)
+    assert (mixed - expected).abs().max() > 0.05
 
 
 def test_r1_is_half_the_squared_slope_at_real_images():

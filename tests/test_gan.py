@@ -9,7 +9,12 @@ from toys import wgan as toy_wgan
 
 from companion import experiments
 from companion.models.gan import GAN
-from companion.nets import image_critic, image_generator
+from companion.nets import (
+    homework_generator,
+    homework_judge,
+    image_critic,
+    image_generator,
+)
 from companion.recipes import Recipe
 from companion.runs import publish
 from companion.tensors import load_tensors
@@ -42,6 +47,47 @@ def test_all_convolutions_are_four_by_four_between_28_14_7_4_and_1_pixels():
 def test_both_networks_have_nine_tenths_of_a_million_parameters():
     both = [*image_generator().parameters(), *image_critic().parameters()]
     assert sum(p.numel() for p in both) == pytest.approx(0.9e6, rel=0.02)
+
+
+def rows(network: nn.Module, x: Tensor) -> list[tuple[int, ...]]:
+    """Channels, kernel, stride, padding and pixels of each convolution, as a table has them."""
+    found = []
+    for layer in network:
+        x = layer(x)
+        if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d):
+            sides = layer.kernel_size[0], layer.stride[0], layer.padding[0]
+            found.append((layer.out_channels, *sides, x.shape[-1]))
+    return found
+
+
+def test_the_homeworks_networks_are_its_table():
+    """Kernels of 7, 4 and 4 up; 64-128-256-512 down, normalised in three, with a dense end."""
+    up, down = homework_generator(), homework_judge()
+    assert rows(up, torch.randn(2, 100)) == [
+        (128, 7, 1, 0, 7),
+        (64, 4, 2, 1, 14),
+        (1, 4, 2, 1, 28),
+    ]
+    assert rows(down, torch.rand(2, 1, 28, 28)) == [
+        (64, 4, 2, 1, 14), (128, 4, 2, 1, 7), (256, 4, 2, 1, 3), (512, 3, 1, 0, 1),
+    ]  # fmt: skip
+    kinds = [type(layer).__name__ for layer in down]
+    head = ["Conv2d", "LeakyReLU"] + ["Conv2d", "BatchNorm2d", "LeakyReLU"] * 3
+    assert kinds == [*head, "Flatten", "Linear", "Flatten"]
+    assert [type(layer).__name__ for layer in up] == [
+        "Unflatten", *["ConvTranspose2d", "BatchNorm2d", "ReLU"] * 2, "ConvTranspose2d", "Sigmoid",
+    ]  # fmt: skip
+    slopes = [layer.negative_slope for layer in down if isinstance(layer, nn.LeakyReLU)]
+    assert slopes == [0.2] * 4 and down(torch.rand(3, 1, 28, 28)).shape == (3,)
+    bare = [type(layer).__name__ for layer in homework_judge(normalise=False)]
+    assert bare == [kind for kind in kinds if kind != "BatchNorm2d"]
+
+
+def test_the_homeworks_judge_sees_a_batch_and_the_bare_one_single_images():
+    x = torch.rand(5, 1, 28, 28, requires_grad=True)
+    for judge, alone in ((homework_judge(), False), (homework_judge(False), True)):
+        (gradient,) = torch.autograd.grad(judge(x)[2], x)
+        assert (gradient[[0, 1, 3, 4]].abs().max() == 0) == alone
 
 
 def test_weights_begin_as_dcgan_draws_them():
@@ -107,6 +153,12 @@ def test_each_turn_moves_one_player_and_keeps_the_constraint(constraint):
         (lambda: experiments.gan(data="fashion"), "no pinned extractor for 'fashion'"),
         (lambda: experiments.gan(smoothing=0.7), r"smoothing must be in \[0, 0.5\)"),
         (lambda: experiments.gan(rate=0.0), "must be above 0, got 0.0"),
+        (lambda: experiments.gan(net="home"), "did you mean 'homework'?"),
+        (lambda: experiments.gan(net="homework", normalise=False), "of the compact networks only"),
+        (
+            lambda: experiments.gan(net="homework", r1=1.0),
+            "judge of single images, the homework's has batches",
+        ),
         (lambda: experiments.wgan(c=0.0), "needs c and penalty above 0"),
         (lambda: experiments.wgan(critic_updates=0), "updates must be at least 1, got 0"),
         (lambda: image_generator(0), "latent must be at least 1 dimension, got 0"),

@@ -11,7 +11,13 @@ from companion.data.forms import as_bytes
 from companion.experiments.images import extractor_of
 from companion.measures.adversarial import OfGenerator
 from companion.models.gan import GAN
-from companion.nets import channels_last, image_critic, image_generator
+from companion.nets import (
+    channels_last,
+    homework_generator,
+    homework_judge,
+    image_critic,
+    image_generator,
+)
 from companion.objectives import (
     GENERATOR_LOSSES,
     ClippedRMSprop,
@@ -28,6 +34,7 @@ from companion.words import nearest
 BATCH = 64
 LATENT = 100
 SHOWN = 36  # images of the same codes that each watched epoch leaves in the run
+NETS = ("compact", "homework", "homework-bare-judge")
 CONSTRAINTS = ("clipping", "gradient-penalty", "spectral-norm")
 
 
@@ -53,6 +60,20 @@ def adam(rate: float, beta1: float, beta2: float = 0.999) -> Callable[..., torch
     return partial(torch.optim.Adam, lr=rate, betas=(beta1, beta2), fused=True)
 
 
+def networks(net: str, normalise: bool) -> GAN:
+    """Build the pair that `gan` trains. Raises ValueError for one that cannot be."""
+    if net not in NETS:
+        raise ValueError(f"no pair of networks is called {net!r} {nearest(net, NETS)}")
+    if net == "compact":
+        pair = image_generator(LATENT, normalise=normalise), image_critic()
+    elif not normalise:
+        raise ValueError("normalise=False is a choice of the compact networks only")
+    else:
+        pair = homework_generator(LATENT), homework_judge(normalise=net == "homework")
+    generator, judge = map(channels_last, pair)
+    return GAN(generator, judge, LATENT)
+
+
 def gan(
     loss: str = "non-saturating",
     data: str = "fashion-mnist",
@@ -63,14 +84,18 @@ def gan(
     critic_rate: float = 2e-4,
     generator_updates: int = 1,
     ema: float = 0.0,
+    net: str = "compact",
 ) -> Recipe:
-    """Train the homework's DCGAN: latent 100, 4 x 4 convolutions, Adam with beta1 = 0.5.
+    """Train a DCGAN: latent 100, batches of 64, Adam with beta1 = 0.5.
 
     loss: of the generator, "non-saturating" or "minimax". smoothing: how far below 1 the label of
     a real image lies. r1: weight of the discriminator's squared slope at real images. normalise:
-    the generator's batches. rate, critic_rate: learning rates of the two players.
+    the batches of the compact generator. rate, critic_rate: learning rates of the two players.
     generator_updates: for each one of the discriminator. ema: decay of the averaged weights that
-    are measured and kept; 0: the last ones. Raises ValueError for a value that cannot be.
+    are measured and kept; 0: the last ones. net: "compact", 4 x 4 convolutions, a judge without
+    normalisation; "homework", the homework's table, with batch normalisation in both networks;
+    "homework-bare-judge", that table without it in the judge. Raises ValueError for a value that
+    cannot be.
     """
     if loss not in GENERATOR_LOSSES:
         raise ValueError(f"no generator loss is called {loss!r} {nearest(loss, GENERATOR_LOSSES)}")
@@ -79,12 +104,12 @@ def gan(
         raise ValueError(f"smoothing must be in [0, 0.5) and r1 0 or above, got {got}")
     if min(rate, critic_rate) <= 0:
         raise ValueError(f"learning rates must be above 0, got {rate} and {critic_rate}")
-    model = GAN(
-        channels_last(image_generator(LATENT, normalise=normalise)),
-        channels_last(image_critic()),
-        LATENT,
-    )
-    judging = partial(discriminator_loss, smoothing=smoothing, r1=r1)
+    model, apart = networks(net, normalise), net == "homework"
+    if apart and r1:
+        raise ValueError(
+            f"r1 needs a judge of single images, the homework's has batches, got {r1}"
+        )
+    judging = partial(discriminator_loss, smoothing=smoothing, r1=r1, apart=apart)
     critic = Player(model.critic, judging, adam(critic_rate, 0.5))
     drawing = partial(generator_loss, kind=loss)
     generator = Player(model.generator, drawing, adam(rate, 0.5), updates=generator_updates)

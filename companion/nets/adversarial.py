@@ -1,4 +1,4 @@
-"""The two networks of an adversarial model of 28 x 28 grey images: DCGAN in 4 x 4 convolutions."""
+"""The two networks of an adversarial model of 28 x 28 grey images, in two sizes."""
 
 from torch import nn
 from torch.nn.utils.parametrizations import spectral_norm
@@ -62,13 +62,46 @@ def image_critic(widths: tuple[int, ...] = WIDTHS, spectral: bool = False) -> nn
     return network
 
 
+def homework_generator(latent: int = LATENT) -> nn.Sequential:
+    """Draw images from codes as the homework's table has it: (B, latent) -> (B, 1, 28, 28).
+
+    Three transposed convolutions, of 7 x 7, 4 x 4 and 4 x 4 (1 -> 7 -> 14 -> 28 pixels), with
+    batch normalisation and ReLU between them and a sigmoid at the end. Raises ValueError for a
+    latent size that cannot be.
+    """
+    if latent < 1:
+        raise ValueError(f"latent must be at least 1 dimension, got {latent}")
+    layers = [nn.Unflatten(1, (latent, 1, 1)), nn.ConvTranspose2d(latent, 128, 7, bias=False)]
+    layers += [nn.BatchNorm2d(128), nn.ReLU()]
+    layers += [nn.ConvTranspose2d(128, 64, 4, stride=2, padding=1, bias=False)]
+    layers += [nn.BatchNorm2d(64), nn.ReLU()]
+    layers += [nn.ConvTranspose2d(64, 1, 4, stride=2, padding=1), nn.Sigmoid()]
+    return initialised(nn.Sequential(*layers))
+
+
+def homework_judge(normalise: bool = True) -> nn.Sequential:
+    """Judge images as the homework's table has it: (B, 1, 28, 28) -> logits of "real", (B,).
+
+    Four convolutions to 64, 128, 256 and 512 channels (14, 7, 3 and 1 pixels) with LeakyReLU(0.2),
+    batch normalisation in all but the first, and a dense end. So a number depends on the whole
+    batch while training. normalise: False leaves the normalisation out, all else being equal.
+    """
+    layers: list[nn.Module] = [nn.Conv2d(1, 64, 4, stride=2, padding=1), nn.LeakyReLU(SLOPE)]
+    for before, after, kernel, stride in ((64, 128, 4, 2), (128, 256, 4, 2), (256, 512, 3, 1)):
+        bias, padding = not normalise, stride - 1
+        layers.append(nn.Conv2d(before, after, kernel, stride, padding, bias=bias))
+        layers += [nn.BatchNorm2d(after)] if normalise else []
+        layers.append(nn.LeakyReLU(SLOPE))
+    return initialised(nn.Sequential(*layers, nn.Flatten(), nn.Linear(512, 1), nn.Flatten(0)))
+
+
 def initialised(network: nn.Sequential) -> nn.Sequential:
     """Draw weights from N(0, 0.02^2) and normalisers' scales from N(1, 0.02^2); biases are 0.
 
     Radford, Metz and Chintala 2016, section 4.
     """
     for layer in network:
-        if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d):
+        if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
             nn.init.normal_(layer.weight, 0.0, 0.02)
         elif isinstance(layer, nn.BatchNorm2d):
             nn.init.normal_(layer.weight, 1.0, 0.02)

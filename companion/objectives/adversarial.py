@@ -15,12 +15,16 @@ Judge = Callable[[Tensor], Tensor]  # images (B, C, H, W) -> (B,)
 GENERATOR_LOSSES = ("non-saturating", "minimax")
 
 
-def real_and_fake(model: GAN, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Draw as many images as there are real ones; judge all in one pass.
+def real_and_fake(model: GAN, x: Tensor, apart: bool = False) -> tuple[Tensor, Tensor, Tensor]:
+    """Draw as many images as there are real ones; judge all in one pass, or each kind by itself.
 
     Real images (B, C, H, W) -> numbers of the real ones (B,), of the fakes (B,), and the fakes.
+    apart: for a judge with batch normalisation, so that its batches are of one kind, as they are
+    when the generator learns from it.
     """
     fake = model.sample(len(x))
+    if apart:
+        return model.judge(x), model.judge(fake), fake
     real_score, fake_score = model.judge(torch.cat([x, fake])).chunk(2)
     return real_score, fake_score, fake
 
@@ -50,15 +54,21 @@ def gradient_penalty(judge: Judge, real: Tensor, fake: Tensor) -> Tensor:
 
 
 def discriminator_loss(
-    model: GAN, batch: Batch, step: int, smoothing: float = 0.0, r1: float = 0.0
+    model: GAN,
+    batch: Batch,
+    step: int,
+    smoothing: float = 0.0,
+    r1: float = 0.0,
+    apart: bool = False,
 ) -> Terms:
     """-E log D(x) - E log(1 - D(G(z))); Goodfellow et al. 2014, eq. 1, with D = sigmoid(judge).
 
     smoothing: how far below 1 the label of a real image lies (Salimans et al. 2016, section 3.4).
     r1: weight of half the squared gradient at real images (Mescheder et al. 2018, eq. 9).
+    apart: judge real images and fakes in batches of their own.
     """
     x = batch[0]
-    real, fake, _ = real_and_fake(model, x)
+    real, fake, _ = real_and_fake(model, x, apart)
     value = F.softplus(-real) + F.softplus(fake)
     accuracy = ((real > 0).float() + (fake < 0).float()) / 2
     terms = {"loss": value + smoothing * real, "accuracy": accuracy}
