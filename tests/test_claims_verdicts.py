@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from companion.claims import ClaimFailed, check, verdicts
+from companion.claims.verdict import number
 
 X = torch.randn(40, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
 SQUARE = (X + 1) ** 2  # right: x^2 + 2x + 1
@@ -52,15 +53,58 @@ def test_statements_about_random_instances_need_eight_of_them() -> None:
 
 def test_a_verdict_tells_all_as_text_and_as_html() -> None:
     wrong = {"<script>alert(1)</script> & more": RIGHT + 1, "half": RIGHT / 2}
-    verdict = check("thm-shown").equal(SQUARE, RIGHT, wrong=wrong)
+    verdict = check("thm-shown", about="in short", of="squares").equal(SQUARE, RIGHT, wrong=wrong)
     page = verdict._repr_html_()
     assert "<script>" not in page
     assert "&lt;script&gt;alert(1)&lt;/script&gt; &amp; more" in page
-    assert "<details" not in page  # what was rejected is never hidden
     assert repr(verdict) == str(verdict)
-    for words in ["thm-shown", "numerical on random instances", "40 instances", "half", "off by"]:
+    assert 'data-theorem="thm-shown"' in page
+    for words in ["Theorem “shown”", "(in short)", "40 random squares", "half", "off by"]:
         assert words in str(verdict)
         assert words in page
+    assert page.count('<details class="try">') == len(wrong)  # each can be tried, without a script
+    assert "2 wrong versions caught" in str(verdict).splitlines()[0]
+
+
+@pytest.mark.parametrize(
+    ("x", "told"),
+    [
+        (0.0, "0"),
+        (-0.0, "0"),
+        (4608, "4,608"),
+        (2.04, "2.04"),
+        (-1.0099, "-1.01"),
+        (1876.4, "1,876"),
+        (0.0964, "0.0964"),
+        (8.88e-16, "9e-16"),
+        (2.45e8, "2e8"),
+        (float("inf"), "infinite"),
+    ],
+)
+def test_numbers_have_the_digits_that_matter(x: float, told: str) -> None:
+    assert number(x) == told
+
+
+def test_counts_are_whole_and_draws_that_never_vary_are_told_in_words() -> None:
+    wrong = {"most": [False] * 1024 + [True] * 2048, "never": [False] * 3072}
+    text = str(check("thm-test", of="graphs").holds([True] * 3072, wrong=wrong))
+    assert "all 3,072 graphs, true in each" in text and "false for 1,024 of 3,072" in text
+    draws = torch.randn(2000, generator=torch.Generator().manual_seed(0))
+    still = {"still": torch.ones(2000), "far": 9.0}
+    text = str(check("thm-test").unbiased(draws, 0.0, wrong=still))
+    assert "inf" not in text and "its draws never vary" in text
+
+
+def test_a_kind_says_what_the_instances_are() -> None:
+    told = {
+        "grid": "40 points of a grid",
+        "quadrature": "40 instances by quadrature",
+        "random instances": "40 random instances",
+    }
+    for kind, words in told.items():
+        assert words in str(check("thm-test", kind).equal(SQUARE, RIGHT, wrong=WRONG))
+    named = check("thm-test", of="pairs of a graph and a random law")
+    assert " 40 pairs of a graph and a random" in str(named.equal(SQUARE, RIGHT, wrong=WRONG))
 
 
 def luminance(colour: tuple[float, ...]) -> float:
@@ -78,7 +122,7 @@ def rgb(colour: str) -> tuple[float, ...]:
 def test_the_marks_are_readable_on_white_and_on_a_dark_page(page: str, text: str) -> None:
     card = check("thm-test").equal(SQUARE, RIGHT, wrong=WRONG)._repr_html_()
     marks = re.findall(r"color-mix\(in srgb, (#\w{6}) (\d+)%, currentColor\)", card)
-    assert len(marks) == 3
+    assert len(marks) == 2
     assert "#" not in re.sub(r"color-mix\([^)]*\)", "", card)  # no other fixed colour
     for mark, percent in marks:
         part = int(percent) / 100

@@ -241,7 +241,9 @@ paid = torch.stack([cheapest(*pair) for pair in zip(x, y, strict=True)])
 d2, mean_part = squared_distance(m1, S1, m2, S2), (m1 - m2).square().sum(-1)
 apart = mean_part + trace(S1 + S2 - 2 * root(S1) @ root(S2))
 sides = [torch.linalg.eigvalsh(S).sqrt() for S in (S1, S2)]
-check("thm-gan-frechet").at_most(
+check(
+    "thm-gan-frechet", about="no pairing is cheaper", of="pairs of samples"
+).at_most(
     d2,
     paid,
     equal_where=torch.arange(60) >= 30,
@@ -269,7 +271,9 @@ K = torch.cat([K, K * torch.tensor([1.0, -1.0])])  # rotations, reflections
 largest = torch.einsum("kij,bji->bk", K, root(S2) @ root(S1)).amax(1)
 zero = torch.zeros(40, 2).double()
 sides = [torch.linalg.eigvalsh(S).clamp_min(0).sqrt() for S in (S1, S2)]
-check("thm-gan-frechet").equal(
+check(
+    "thm-gan-frechet", about="it is reached", of="pairs of covariances"
+).equal(
     left=trace(S1 + S2) - 2 * largest,
     right=squared_distance(zero, S1, zero, S2),
     rtol=1e-5,
@@ -313,7 +317,7 @@ width = (power - mean**2).sqrt()
 at_zero = (mean[:, None] - mean) ** 2 + (width[:, None] - width) ** 2 < 1e-20
 alike = mean[:, None] == mean, power[:, None] == power
 equal = (laws[:, None] == laws).all(-1)
-check("prop-gan-moments").holds(
+check("prop-gan-moments", of="pairs of laws on five points, in eighths").holds(
     (at_zero == alike[0] & alike[1]).flatten(),
     how="exhaustive",
     wrong={
@@ -484,7 +488,7 @@ sampled = squared_distance(m1[:, None], S1[:, None], mean, spread * 3 / 2)
 expected = (chance * sampled).sum(1)
 d2 = squared_distance(m1, S1, m2, S2)
 least = d2 + trace(S2) / 3
-check("thm-gan-bias").at_most(
+check("thm-gan-bias", of="pairs of laws, all samples of three").at_most(
     least,
     expected,
     wrong={
@@ -533,7 +537,7 @@ x = [mu + r * torch.randn(200_000, int(size)).double() for size in n]
 estimates = [(one.mean(1) - at) ** 2 + (one.std(1) - s) ** 2 for one in x]
 d2 = (mu - at) ** 2 + (r - s) ** 2
 roots = torch.tensor([2 * r * s * (1 - c(size)) for size in n.tolist()])
-check("thm-gan-exact").unbiased(
+check("thm-gan-exact", of="samples of each size").unbiased(
     torch.stack(estimates, 1),
     truth=d2 + r**2 / n + roots,
     wrong={
@@ -599,7 +603,7 @@ def left_out(slope):
     return np.abs(integrals - slope / sizes)
 
 
-check("thm-gan-order").order(
+check("thm-gan-order", of="sample sizes").order(
     1 / sizes,
     left_out(5 / 4 * eigen.sum() + ratio.sum() / 2),
     expected=2,
@@ -738,7 +742,7 @@ mean_loss = h @ laws.T  # (20, 495)
 least = h.amin(1, keepdim=True).expand(-1, len(laws))
 even = h.mean(1, keepdim=True).expand(-1, len(laws))
 on_minimum = laws[:, h.argmin(1)].T == 1
-check("prop-gan-frozen").at_most(
+check("prop-gan-frozen", of="judges, all 495 laws in eighths each").at_most(
     least,
     mean_loss,
     equal_where=on_minimum,

@@ -132,10 +132,10 @@ p, q = sixths.repeat_interleave(28, 0), sixths.repeat(28, 1)
 D = torch.tensor(sorted({i / n for n in range(1, 13) for i in range(n + 1)}))
 gain = xlogy(p[..., None], D) + xlogy(q[..., None], 1 - D)  # (784, 3, 47)
 seen, free = p + q > 0, torch.where(q > 0, q, 1.0)
-check("thm-gan-theory-optimal").equal(
+check("thm-gan-theory-optimal", about="the best judge").equal(
     left=D[gain.argmax(-1)][seen],
     right=(p / (p + q))[seen],
-    how="exhaustive",
+    how="grid",
     wrong={
         "the forged share": (q / (p + q))[seen],
         "the ratio p / q, cut at 1": (p / free).clamp(max=1)[seen],
@@ -144,10 +144,12 @@ check("thm-gan-theory-optimal").equal(
 
 # %%
 best = gain.amax(-1).sum(-1)
-check("thm-gan-theory-optimal").equal(
+check(
+    "thm-gan-theory-optimal", about="its value", of="pairs of laws in sixths"
+).equal(
     left=best,
     right=2 * js(p, q) - math.log(4),
-    how="exhaustive",
+    how="grid",
     wrong={
         "JS once": js(p, q) - math.log(4),
         "log 2 in place of log 4": 2 * js(p, q) - math.log(2),
@@ -157,11 +159,15 @@ check("thm-gan-theory-optimal").equal(
 
 # %%
 low = torch.full_like(best, -math.log(4))
-check("thm-gan-theory-optimal").at_most(
+check(
+    "thm-gan-theory-optimal",
+    about="where it is least",
+    of="pairs of laws in sixths",
+).at_most(
     low,
     best,
     equal_where=(p == q).all(-1),
-    how="exhaustive",
+    how="grid",
     wrong={
         "at least -log 2": (low / 2, best),
         "at most -log 4": (best, low),
@@ -224,7 +230,7 @@ def slope(value):
 
 
 rkl, gap = slope(kl(q, p)), slope(2 * js(p, q))
-check("thm-gan-theory-gradients").equal(
+check("thm-gan-theory-gradients", about="the first loss").equal(
     left=slope(q * (1 - fixed).log()),
     right=gap,
     how="autograd",
@@ -236,7 +242,11 @@ check("thm-gan-theory-gradients").equal(
 )
 
 # %%
-check("thm-gan-theory-gradients").equal(
+check(
+    "thm-gan-theory-gradients",
+    about="the loss in use",
+    of="random pairs of laws",
+).equal(
     left=slope(-q * fixed.log()),
     right=rkl - gap,
     how="autograd",
@@ -296,7 +306,7 @@ def ramp(reach):
     return lambda x: (2 - 3 * x.clamp(min=0) / reach).clamp(0, 1)
 
 
-check("thm-gan-theory-apart").equal(
+check("thm-gan-theory-apart", of="random generators").equal(
     left=judged(ramp(delta)),
     right=torch.zeros(40, 3),
     atol=1e-12,
@@ -351,7 +361,7 @@ loss = (1 - D).log().mean(1).sum()
 norm = torch.cat(torch.autograd.grad(loss, (theta, a)), 1).norm(dim=1)
 eps = torch.maximum(D, steep.abs()).amax(1).detach()
 M = (1 + z**2).sqrt().mean(1)
-check("thm-gan-theory-vanishing").at_most(
+check("thm-gan-theory-vanishing", of="random judges").at_most(
     norm,
     M * eps / (1 - eps),
     equal_where=torch.arange(80) >= 60,
@@ -407,7 +417,7 @@ losses = torch.log1p(-D).sum(), -D.log().sum()
 ours = [torch.autograd.grad(one, theta, retain_graph=True) for one in losses]
 slope_V = torch.einsum("bhi,bh->bi", W, v * (1 - hidden**2)).detach()
 along, D = z * slope_V, D[:, None].detach()
-check("thm-gan-theory-weights").equal(
+check("thm-gan-theory-weights", of="random networks").equal(
     left=torch.cat([one[0] for one in ours], 1),
     right=torch.cat([-D * along, (D - 1) * along], 1),
     how="autograd",
@@ -536,7 +546,7 @@ ratio = t * torch.randn(100_000, 16) / (s * torch.randn(100_000, 16))
 one, batch = (r.abs()[:, None] <= c for r in (ratio[:, 0], ratio.mean(1)))
 share = 2 / math.pi * (c * s / t).atan()
 narrow = 2 / math.pi * (4 * c * s / t).atan()
-check("thm-gan-theory-cauchy").unbiased(
+check("thm-gan-theory-cauchy", of="draws, single and in means of 16").unbiased(
     samples=torch.cat([one, batch], 1).double(),
     truth=torch.cat([share, share]),
     wrong={
@@ -793,7 +803,9 @@ for d in ALL:
 
 # %%
 low, exact_d, tight, turned, plain = (torch.cat(s) for s in sides.values())
-check("thm-gan-theory-bound").at_most(
+check(
+    "thm-gan-theory-bound", about="the bound", of="tables and critics"
+).at_most(
     low,
     exact_d,
     equal_where=tight,
@@ -823,9 +835,9 @@ truth = torch.stack([d.between(p, q) for d in ALL])
 swapped = torch.stack([d.between(q, p) for d in ALL])
 u = p / torch.where(q > 0, q, 1.0)
 within = torch.stack([torch.where(q > 0, q * d.f(u), 0.0) for d in ALL])
-check("thm-gan-theory-bound").holds(
+check("thm-gan-theory-bound", about="how close it comes").holds(
     approached(truth),
-    how="exhaustive",
+    how="grid",
     wrong={
         "no cost where q is 0": approached(within.sum(2)),
         "D_f(q || p)": approached(swapped),
@@ -880,7 +892,12 @@ for d in ALL:
     closed.append(d.conjugate(t))
     parabola.append(t**2 / 4 + t if d.name == "Pearson" else closed[-1])
     bare.append(t if d.name == "total variation" else closed[-1])
-check("prop-gan-theory-table").equal(
+check(
+    "prop-gan-theory-table",
+    kind="grid",
+    about="conjugates",
+    of="values of u and t",
+).equal(
     left=torch.cat(sup),
     right=torch.cat(closed),
     wrong={
@@ -910,7 +927,9 @@ for d in ALL[:-1]:  # total variation has a kink
     for side, pair in zip(sides.values(), columns, strict=True):
         side.append(torch.stack(pair, 1))
 left, right, *others = (torch.cat(side) for side in sides.values())
-check("prop-gan-theory-table").equal(
+check(
+    "prop-gan-theory-table", about="derivatives", of="values of u on a grid"
+).equal(
     left=left,
     right=right,
     how="autograd",
@@ -934,9 +953,11 @@ def lawful(output):
     return torch.stack(flags)
 
 
-check("prop-gan-theory-table").holds(
+check(
+    "prop-gan-theory-table", about="outputs", of="scores, 7 divergences"
+).holds(
     lawful(lambda d, v: d.output(v)),
-    how="random instances",
+    how="grid",
     wrong={
         "any score will do": lawful(lambda d, v: v),
         "the score with its sign turned": lawful(lambda d, v: d.output(-v)),
@@ -1008,7 +1029,12 @@ for d in named:
     rule.append((m > 0) & dear[0] | (j > 0) & dear[1])
     crossed.append((j > 0) & dear[0] | (m > 0) & dear[1])
     either.append(((m > 0) | (j > 0)) & (dear[0] | dear[1]))
-check("thm-gan-theory-prices").holds(
+check(
+    "thm-gan-theory-prices",
+    kind="grid",
+    about="which are infinite",
+    of="pairs of laws in sixths, 6 divergences",
+).holds(
     infinite == torch.stack(rule),
     wrong={
         "the prices exchanged": infinite == torch.stack(crossed),
@@ -1040,11 +1066,15 @@ low, exact_d, tight, crossed, outside = (
     torch.cat(sides[k])
     for k in ("low", "exact", "tight", "crossed", "outside")
 )
-check("thm-gan-theory-prices").at_most(
+check(
+    "thm-gan-theory-prices",
+    about="the finite price",
+    of="pairs of laws in sixths",
+).at_most(
     low,
     exact_d,
     equal_where=tight,
-    how="exhaustive",
+    how="grid",
     wrong={
         "the prices exchanged": (crossed, exact_d),
         "the common part not weighted": (outside, exact_d),
@@ -1057,11 +1087,15 @@ finite = [d for d in named if math.isfinite(d.at_zero + d.steepest)]
 value = torch.stack([d.between(p, q) for d in finite])
 top = torch.tensor([[d.at_zero + d.steepest] for d in finite])
 top = top.expand_as(value)
-check("thm-gan-theory-prices").at_most(
+check(
+    "thm-gan-theory-prices",
+    about="the most it can be",
+    of="pairs of laws in sixths",
+).at_most(
     value,
     top,
     equal_where=((p * q).sum(1) == 0).expand_as(value),
-    how="exhaustive",
+    how="grid",
     wrong={
         "only the dearer price": (value, top / 2),
         "reached nowhere": (value, 1.1 * top),
@@ -1344,7 +1378,7 @@ c = 0.2 + torch.rand(20)
 J = torch.cat([jacobians(turning(one), torch.zeros(1, 2)) for one in c])
 values = torch.linalg.eigvals(J)
 c, none = c[:, None].expand(20, 2), torch.zeros(20, 2)
-check("thm-gan-theory-dirac").equal(
+check("thm-gan-theory-dirac", about="eigenvalues", of="random slopes c").equal(
     left=torch.cat([values.real, values.imag.abs()], 1),
     right=torch.cat([none, c], 1),
     how="autograd",
@@ -1364,7 +1398,9 @@ along = 2 * (state * field).sum(1)  # the flow's change of theta^2 + psi^2
 pull, none = torch.sigmoid(state.prod(1)), torch.zeros(40)
 both_descend = 4 * pull * state.prod(1)
 step = 1 + h**2 * pull**2
-check("thm-gan-theory-dirac").equal(
+check(
+    "thm-gan-theory-dirac", about="the way out", of="states and steps"
+).equal(
     left=torch.stack([along, grown], 1),
     right=torch.stack([none, step], 1),
     wrong={
@@ -1414,7 +1450,7 @@ judge_step = matrices(one, none, k, one)
 modulus = torch.linalg.eigvals(judge_step @ generator_step).abs()
 middle = (1 - k**2 / 2).abs()
 large = torch.where(k <= 2, 1.0, middle + (middle**2 - 1).clamp(min=0).sqrt())
-check("thm-gan-theory-alternating").equal(
+check("thm-gan-theory-alternating", "grid", "eigenvalues").equal(
     left=modulus.amax(1),
     right=large,
     wrong={
@@ -1433,7 +1469,7 @@ def form(state, weight):
     return theta**2 + weight * theta * psi + psi**2
 
 
-check("thm-gan-theory-alternating").equal(
+check("thm-gan-theory-alternating", about="the ellipse", of="states").equal(
     left=form(after, -k),
     right=form(state, -k),
     wrong={
@@ -1482,7 +1518,7 @@ J = matrices(none, -c, c, -gamma)
 values = torch.linalg.eigvals(J)
 real = values.real.amax(1)
 root = (gamma**2 - 4 * c**2).clamp(min=0).sqrt()
-check("thm-gan-theory-penalty").equal(
+check("thm-gan-theory-penalty", about="eigenvalues", of="games").equal(
     left=real,
     right=(root - gamma) / 2,
     wrong={
@@ -1499,7 +1535,9 @@ check("thm-gan-theory-penalty").equal(
 radius = torch.linalg.eigvals(torch.eye(2) + h[:, None, None] * J).abs()
 contracts = radius.amax(1) < 1
 lower, upper = gamma > h * c**2, gamma < 2 / h + h * c**2 / 2
-check("thm-gan-theory-penalty").holds(
+check(
+    "thm-gan-theory-penalty", about="which steps contract", of="games"
+).holds(
     contracts == (lower & upper),
     how="random instances",
     wrong={

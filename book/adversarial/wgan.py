@@ -112,7 +112,7 @@ middle = tables.mean(1, keepdims=True)
 ratio = np.where(tables > 0, tables / np.where(middle > 0, middle, 1), 1)
 js = (tables * np.log(ratio)).sum((1, 2)) / 2
 jump = math.log(2) * (s != 0)
-check("prop-wgan-lines").equal(
+check("prop-wgan-lines", kind="grid", of="distances of two lines").equal(
     left=np.stack([W, js], 1),
     right=np.stack([abs(s), jump], 1),
     wrong={
@@ -199,7 +199,7 @@ def other(d):
     return [best_critic(*one)[0] for one in zip(p, q, d, strict=True)]
 
 
-check("thm-wgan-duality").equal(
+check("thm-wgan-duality", of="worlds of eight points").equal(
     left=W,
     right=gap,
     rtol=1e-7,  # of the solver
@@ -241,7 +241,9 @@ p, q = rng.dirichlet(np.ones(8), (2, 60))
 d, step = abs(x[:, :, None] - x[:, None]), np.diff(x)
 over = (p - q).cumsum(1)[:, :-1]  # F - G
 W = np.array([transport(*one)[0] for one in zip(p, q, d, strict=True)])
-check("thm-wgan-line").equal(
+check(
+    "thm-wgan-line", about="the distance", of="pairs of laws on the line"
+).equal(
     left=W,
     right=(abs(over) * step).sum(1),
     rtol=1e-7,
@@ -254,7 +256,9 @@ check("thm-wgan-line").equal(
 
 # %%
 f = np.stack([best_critic(*one)[1] for one in zip(p, q, d, strict=True)])
-check("thm-wgan-line").equal(
+check(
+    "thm-wgan-line", about="the critic", of="pairs of laws on the line"
+).equal(
     left=np.diff(f) / step,
     right=-np.sign(over),
     rtol=1e-6,
@@ -318,7 +322,7 @@ for points in torch.randn(10, 24, 2).double():
 rows = {name: torch.cat(found).detach() for name, found in rows.items()}
 
 # %%
-check("thm-wgan-slope").equal(
+check("thm-wgan-slope", of="samples and their data").equal(
     left=rows["found"],
     right=rows["right"],
     rtol=1e-6,
@@ -372,7 +376,9 @@ f = np.concatenate([rng.normal(size=(40, 8)), f])
 p, q, d, W = (np.concatenate([one, one]) for one in (p, q, d, W))
 rise = abs(f[:, :, None] - f[:, None]) / (d + 1e9 * np.eye(8))
 gap, K = (f * (p - q)).sum(1), rise.max((1, 2))
-check("thm-wgan-promise").at_most(
+check(
+    "thm-wgan-promise", about="what a critic promises", of="critics"
+).at_most(
     gap / K,
     W,
     equal_where=np.arange(80) >= 40,
@@ -407,7 +413,9 @@ def exact(a, b):
 # %%
 moved = (here - there).norm(dim=2).mean(1)
 change = (exact(data, here) - exact(data, there)).abs()
-check("thm-wgan-promise").at_most(
+check(
+    "thm-wgan-promise", about="what a move changes", of="moves of samples"
+).at_most(
     change,
     moved,
     equal_where=torch.arange(60) < 20,
@@ -467,7 +475,9 @@ for k in range(60):
 
 # %%
 slope, K, steepest, short = map(torch.stack, (slope, K, steepest, short))
-check("thm-wgan-network").at_most(
+check(
+    "thm-wgan-network", about="layers multiply", of="random networks"
+).at_most(
     slope,
     K,
     equal_where=torch.arange(60) >= 30,
@@ -488,7 +498,7 @@ for k in range(60):
     sizes.append((m, n))
 found = np.array([np.linalg.norm(A, 2) for A in entries])
 m, n = np.array(sizes).T
-check("thm-wgan-network").at_most(
+check("thm-wgan-network", about="clipped weights", of="matrices").at_most(
     found,
     c * np.sqrt(m * n),
     equal_where=np.arange(60) >= 30,
@@ -514,7 +524,7 @@ for k in range(40):
     operator.append(torch.linalg.matrix_norm(matrix, 2))
     kernel.append(torch.linalg.matrix_norm(M.flatten(1), 2))
 operator, kernel = torch.stack(operator), torch.stack(kernel)
-check("thm-wgan-network").at_most(
+check("thm-wgan-network", about="convolutions", of="kernels").at_most(
     operator,
     2 * kernel,
     wrong={
@@ -597,7 +607,7 @@ for k in range(60):
 
 # %%
 missed, bound, quick, other = map(torch.stack, (missed, bound, quick, other))
-check("prop-wgan-power").at_most(
+check("prop-wgan-power", of="matrices").at_most(
     torch.stack([0 * missed, missed], 1),
     torch.stack([missed, bound], 1),
     wrong={
@@ -678,7 +688,9 @@ for k in range(20):
 
 # %%
 found = torch.stack(wrong.pop("found"))
-check("prop-wgan-penalty").equal(
+check(
+    "prop-wgan-penalty", about="the package's penalty", of="random judges"
+).equal(
     left=found,
     right=torch.stack(oracle),
     how="autograd",
@@ -695,7 +707,9 @@ linear = [
     for v in w
 ]
 length = w.flatten(1).norm(dim=1)
-check("prop-wgan-penalty").equal(
+check(
+    "prop-wgan-penalty", about="linear judges", of="random linear judges"
+).equal(
     left=torch.stack(linear),
     right=(length - 1) ** 2,
     how="autograd",

@@ -171,7 +171,7 @@ def carry(**slip):
 
 
 # %%
-check("thm-ddim-family").equal(
+check("thm-ddim-family", kind="grid", of="steps of 18 samplers").equal(
     left=law,
     right=carry(),
     atol=1e-9,
@@ -295,7 +295,7 @@ cov, slope = step.sqrt() * (1 - then), step.sqrt() * (1 - then) / (1 - now)
 chain = torch.stack(
     [then.sqrt() - slope * now.sqrt(), slope, 1 - then - slope * cov], 1
 )
-check("thm-ddim-markov").equal(
+check("thm-ddim-markov", about="eta = 1", of="pairs of times").equal(
     left=chain,
     right=rule(now, then, 1.0),
     wrong={
@@ -313,7 +313,11 @@ rules = torch.stack([rule(now, then, eta) for eta in etas])
 back = rules[..., 1] * (1 - now) / (1 - then)  # factor of x_s in E x_t
 leak = (now.sqrt() - back * then.sqrt()).abs()  # factor of x_0
 forgets, is_one = leak < 1e-9, (etas == 1)[:, None].expand(11, 200)
-check("thm-ddim-markov").holds(
+check(
+    "thm-ddim-markov",
+    about="no other eta",
+    of="pairs of times, 11 values of eta",
+).holds(
     forgets == is_one,
     how="random instances",
     wrong={
@@ -381,7 +385,7 @@ def weight(variance, kept, half=2):
 # %%
 square = (noise - guess) ** 2
 variance = eta**2 * ancestral_variance(now, then)
-check("thm-ddim-loss").equal(
+check("thm-ddim-loss", of="pairs of times and guesses").equal(
     left=kl_divergence(next_law(noise), next_law(guess)),
     right=weight(variance, 1 - then - variance) * square,
     rtol=1e-7,
@@ -494,7 +498,7 @@ for s0, steps in product((0.2, 0.5, 1.0, 2.0), (1, 2, 5, 10, 50)):
 ours, told, plain, whole, swapped = map(
     torch.stack, (ours, told, plain, whole, swapped)
 )
-check("thm-ddim-gaussian").equal(
+check("thm-ddim-gaussian", kind="grid", of="Gaussians and step counts").equal(
     left=ours,
     right=told,
     rtol=1e-7,
@@ -647,7 +651,7 @@ x, noise = torch.randn(2, 200)
 guess = translate("noise", noise, x, now.sqrt(), (1 - now).sqrt())
 nu, mu = (((1 - a) / a).sqrt() for a in (now, then))
 u = x / now.sqrt()
-check("thm-ddim-ode").equal(
+check("thm-ddim-ode", about="one step", of="steps").equal(
     left=implicit_step(x, guess, now, then, 0.0, 0 * x),
     right=then.sqrt() * (u + (mu - nu) * noise),
     wrong={
@@ -686,7 +690,12 @@ def cdf_along(speed):
 
 # %%
 flow = cdf_along(lambda nu: 1)
-check("thm-ddim-ode").equal(
+check(
+    "thm-ddim-ode",
+    kind="grid",
+    about="the flow keeps the law",
+    of="times of the flow",
+).equal(
     left=flow[1:],
     right=flow[:1].repeat(19, 1),
     rtol=1e-7,
@@ -752,12 +761,12 @@ psi = angles(1.0, kept)
 length = torch.stack(
     [psi[times(S, 1000)].diff().square().sum() for S in strides]
 )
-check("thm-ddim-order").order(
+check("thm-ddim-order", about="samples", of="strides").order(
     length, misses, expected=1, wrong={"order ½": 0.5, "order 2": 2.0}
 )
 
 # %%
-check("thm-ddim-order").order(
+check("thm-ddim-order", about="round trips", of="strides").order(
     length, trips, expected=1, wrong={"order ½": 0.5, "order 2": 2.0}
 )
 
@@ -786,7 +795,7 @@ for s0, S in product((0.3, 0.5, 1.0, 2.0), (3, 10, 40)):
     told.append(share**2)
     one_way.append(share)
 ours, told, one_way = map(torch.stack, (ours, told, one_way))
-check("thm-ddim-order").equal(
+check("thm-ddim-order", "grid", "round trips of a Gaussian").equal(
     left=ours,
     right=told,
     rtol=1e-8,
@@ -980,7 +989,12 @@ for s0, S, place, eta in kinds:
     calm.append(foretold(s0, way, k, 0.0))
     bare.append(foretold(s0, way, k, eta, noisy=False))
 ours, told, calm, bare = map(torch.stack, (ours, told, calm, bare))
-check("thm-ddim-errors").equal(
+check(
+    "thm-ddim-errors",
+    kind="grid",
+    about="an error's way",
+    of="Gaussians, places and shares of noise",
+).equal(
     left=ours,
     right=told,
     rtol=1e-7,
@@ -1011,7 +1025,7 @@ for S in sizes:
     }.items():
         off[name].append((ratio - limit).abs().sum())
 said, *others = (torch.stack(found) for found in off.values())
-check("thm-ddim-errors").order(
+check("thm-ddim-errors", about="many steps", of="step counts").order(
     1 / torch.tensor(sizes),
     said,
     expected=1,
@@ -1233,7 +1247,9 @@ def square(blend):
     return torch.stack([blend(*pair, w).square().sum(1) for w in weights])
 
 
-check("prop-ddim-slerp").equal(
+check(
+    "prop-ddim-slerp", kind="grid", of="weights, 40 random pairs of codes each"
+).equal(
     left=square(slerp),
     right=torch.full((9, 40), 9.0).double(),
     wrong={

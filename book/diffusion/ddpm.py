@@ -132,7 +132,10 @@ kept = linear_schedule()
 c, total = (kept[t] / kept[s]).sqrt(), F.pad(beta.cumsum(0), (1, 0))
 
 # %%
-check("thm-ddpm-marginal").equal(
+check(
+    "thm-ddpm-marginal",
+    of="signals and variances, for all pairs of times of a schedule",
+).equal(
     left=left,
     right=torch.stack([c, 1 - c**2], 1),
     how="exhaustive",
@@ -271,7 +274,7 @@ step = partial(implicit_step, eta=1.0, fresh=torch.zeros(1))
 mean = step(xt, Prediction(e, x0), now, then)
 variance = ancestral_variance(now, then)
 added = 1 - now / then
-check("thm-ddpm-posterior").equal(
+check("thm-ddpm-posterior", of="pairs of times and pictures").equal(
     left=left,
     right=torch.stack([mean, variance], 1),
     wrong={
@@ -364,7 +367,7 @@ LT = kl(last, top[:, None])
 
 # %%
 found = L0 + split["one step"] + LT
-check("thm-ddpm-elbo").equal(
+check("thm-ddpm-elbo", about="the parts add up", of="chains").equal(
     left=bound,
     right=found,
     wrong={
@@ -377,7 +380,7 @@ check("thm-ddpm-elbo").equal(
 # %%
 surprise = -back.sum((2, 3, 4, 5)).log()
 reversed_chain = (torch.arange(60) < 30)[:, None].expand(60, 3)
-check("thm-ddpm-elbo").at_most(
+check("thm-ddpm-elbo", about="it is a bound", of="chains").at_most(
     surprise,
     found,
     equal_where=reversed_chain,
@@ -435,7 +438,9 @@ def back_to(clean):
 ratio = linear_schedule() / (1 - linear_schedule())
 error = (e - wrong_e).square()
 weight = weight_of_noise("bound", linear_schedule(), t)
-check("thm-ddpm-weights").equal(
+check(
+    "thm-ddpm-weights", of="pictures, one for each step of a schedule"
+).equal(
     left=kl_divergence(back_to(x0), back_to(guessed)),
     right=weight * error,
     rtol=1e-7,
@@ -526,7 +531,7 @@ for _ in range(30):
 # %%
 (coarse, low), (fine, under) = torch.stack(coarse, 1), torch.stack(fine, 1)
 integral = torch.stack(integral)
-check("thm-ddpm-steps").at_most(
+check("thm-ddpm-steps", of="random schedules and worlds").at_most(
     torch.stack([fine, integral], 1),
     torch.stack([coarse, fine], 1),
     how="quadrature",
@@ -693,7 +698,7 @@ def scores(found):
     return torch.cat([-one / scale for one in found], 1).detach()
 
 
-check("thm-ddpm-names").equal(
+check("thm-ddpm-names", about="one score", of="random guesses").equal(
     left=slope.repeat(1, 3),
     right=scores(words),
     how="autograd",
@@ -719,7 +724,7 @@ for kind, one in zip(("noise", "clean", "velocity"), other, strict=True):
     errors.append(torch.stack(gap[:2], 1))
 v, (e, x0) = torch.cat(found), torch.cat(errors).T
 a2, b2 = (signal**2).repeat(3, 1)[:, 0], (scale**2).repeat(3, 1)[:, 0]
-check("thm-ddpm-names").equal(
+check("thm-ddpm-names", about="errors", of="guesses").equal(
     left=torch.stack([v, v], 1),
     right=torch.stack([e / a2, x0 / b2], 1),
     rtol=1e-6,
@@ -763,7 +768,7 @@ for kind in ("velocity", "noise", "clean"):
     mean = step(here, translate(kind, said, here, a, b), now, then)
     slopes.append(torch.autograd.grad(mean.sum(), said)[0])
 k = then.sqrt() * (1 - now / then) / b
-check("prop-ddpm-amplified").equal(
+check("prop-ddpm-amplified", of="random pairs of times").equal(
     left=torch.stack(slopes, 1),
     right=torch.stack([-k, -k / a, k / b], 1),
     how="autograd",
@@ -1587,7 +1592,7 @@ def guided(w):
 
 
 # %%
-check("thm-ddpm-guidance").equal(
+check("thm-ddpm-guidance", about="the score", of="random points").equal(
     left=slope,
     right=guided(w),
     how="autograd",
@@ -1612,7 +1617,7 @@ clean = (at - b * (e + w * (e1 - e))) / a
 (slope,) = torch.autograd.grad(clean.sum(), at)
 th = torch.tanh(a * at / b**2).detach()
 bend = (a / b**2) * (1 - th**2)
-check("thm-ddpm-guidance").equal(
+check("thm-ddpm-guidance", about="two points", of="random points").equal(
     left=torch.cat([clean.detach(), slope], 1),
     right=torch.cat([w - (w - 1) * th, -(w - 1) * bend], 1),
     how="autograd",

@@ -161,7 +161,7 @@ for _ in range(10):
 
 # %%
 explicit, constant, square, trace = torch.stack(found, 1)
-check("thm-score-matching-hyvarinen").equal(
+check("thm-score-matching-hyvarinen", of="random worlds in the plane").equal(
     left=explicit,
     right=square / 2 + trace + constant,
     how="quadrature",
@@ -213,7 +213,7 @@ far, near = (c[0] + c[1] * b + c[2] * b**2) * (-rate * b).exp() / Z, c[0] / Z
 # %%
 terms = (s + rate) ** 2 / 2, s**2 / 2 + slope + rate**2 / 2, far, near
 explicit, naive, far, near = ((mass * term).sum(1) for term in terms)
-check("prop-score-matching-boundary").equal(
+check("prop-score-matching-boundary", of="laws with an edge").equal(
     left=explicit,
     right=naive - far + near,
     how="quadrature",
@@ -308,10 +308,13 @@ ball = [
     p @ loss for loss, p in (slices(law, 3**-0.5) for law in laws.values())
 ]
 trace = full - s(x).square().sum(1) / 2
-check("thm-score-matching-sliced").equal(
+check(
+    "thm-score-matching-sliced",
+    of="points and laws of directions, all directions summed",
+).equal(
     left=torch.cat(means + plain),
     right=full.repeat(4),
-    how="exhaustive",
+    how="random instances",
     wrong={
         "directions of mean square length 1": torch.cat(ball * 2),
         "the trace left out": (full - trace).repeat(4),
@@ -329,10 +332,10 @@ spread = []
 for law in laws.values():
     loss, prob = slices(law)
     spread.append(prob @ (loss - prob @ loss) ** 2)
-check("prop-score-matching-signs").equal(
+check("prop-score-matching-signs", of="points and laws").equal(
     left=torch.cat(spread),
     right=torch.cat([2 * (total - diagonal), 2 * total]),
-    how="exhaustive",
+    how="random instances",
     wrong={
         "the Jacobian not symmetrised": torch.cat(
             [2 * lone, 2 * (lone + diagonal)]
@@ -418,7 +421,10 @@ for log_q, end in ((of_uniform, 1), (of_mixture, 7)):
 # %%
 left, (slope, bend) = torch.cat(sides[0]), torch.cat(sides[1]).T
 at, v = noisy.detach().repeat(2), sigma.repeat(2) ** 2
-check("thm-score-matching-tweedie").equal(
+check(
+    "thm-score-matching-tweedie",
+    of="points of two laws, three levels of noise",
+).equal(
     left=left,
     right=torch.stack([at + v * slope, v * (1 + v * bend)], 1),
     how="quadrature",
@@ -521,7 +527,9 @@ def plus(first, second):
     return torch.cat([explicit + first, explicit + second, loss])
 
 
-check("thm-score-matching-denoising").equal(
+check(
+    "thm-score-matching-denoising", of="random networks, ten levels of noise"
+).equal(
     left=torch.cat([loss, loss, restoring]),
     right=plus(by_least, by_fisher),
     how="quadrature",
@@ -574,7 +582,7 @@ for sigma in torch.linspace(0.4, 1.2, 8):
 
 # %%
 explicit, *three_ways, clean, bare = map(torch.stack, sides.values())
-check("cor-score-matching-gradient").equal(
+check("cor-score-matching-gradient", of="random networks").equal(
     left=torch.cat(three_ways),
     right=explicit.repeat(3, 1, 1),
     how="autograd",
@@ -722,7 +730,9 @@ for sigma in sigmas:
 
 # %%
 gone = {name: torch.stack(errors) for name, errors in gone.items()}
-check("thm-score-matching-small").order(
+check(
+    "thm-score-matching-small", about="one network", of="levels of noise"
+).order(
     sigmas,
     gone["one"],
     expected=2,
@@ -733,7 +743,11 @@ check("thm-score-matching-small").order(
 )
 
 # %%
-check("thm-score-matching-small").order(
+check(
+    "thm-score-matching-small",
+    about="a pair of networks",
+    of="levels of noise",
+).order(
     sigmas,
     gone["pair"],
     expected=2,
@@ -1032,7 +1046,7 @@ def moments(final, rho):
 
 # %%
 rho, limit = 1 - alpha / (2 * tau**2), tau**2 / (1 - alpha / (4 * tau**2))
-check("thm-score-matching-langevin").unbiased(
+check("thm-score-matching-langevin", of="chains, 5 step sizes each").unbiased(
     samples=torch.cat([x, x**2], 1),
     truth=moments(limit, rho),
     wrong={
@@ -1141,7 +1155,7 @@ F_exact = (d**2 / (2 * tau**4))[:, 0] * torch.trapezoid(gap, x)
 front = (pi - rho) ** 2 / (16 * rho * (1 - rho) * (pi * (1 - pi)).sqrt())
 bound = front * d**2 / tau**4
 far = torch.exp(-(d**2) / (8 * tau**2))
-check("thm-score-matching-blind").at_most(
+check("thm-score-matching-blind", of="pairs of mixtures on a grid").at_most(
     F_exact,
     (bound * far)[:, 0],
     how="quadrature",
@@ -1254,7 +1268,7 @@ for pi, rho, d, tau in cases:
 
 # %%
 exact_kl, summed, finest = map(torch.stack, (exact_kl, summed, finest))
-check("thm-score-matching-levels").equal(
+check("thm-score-matching-levels", of="pairs of mixtures on a grid").equal(
     left=exact_kl,
     right=summed,
     how="quadrature",

@@ -215,7 +215,11 @@ wrong = {
 }
 fits = torch.stack([factorises(laws, dag) for dag in dags])  # (graphs, laws)
 both = laws, dags, fits
-check("thm-bn-factorisation").holds(
+check(
+    "thm-bn-factorisation",
+    about="four variables",
+    of="pairs of a graph and a random law",
+).holds(
     against(*both, not_below, parents),
     wrong={name: against(*both, *rule) for name, rule in wrong.items()},
     how="random instances",
@@ -233,7 +237,11 @@ small = list(all_dags("ABC"))
 digits = torch.tensor(list(product((0.0, 1.0, 2.0), repeat=8)))[1:]
 counts = digits.double().view(-1, 2, 2, 2)
 both = counts, small, torch.stack([factorises(counts, g) for g in small])
-check("thm-bn-factorisation").holds(
+check(
+    "thm-bn-factorisation",
+    about="three variables",
+    of="pairs of a graph and a law with counts 0, 1, 2",
+).holds(
     against(*both, not_below, parents),
     wrong={name: against(*both, *rule) for name, rule in wrong.items()},
     how="exhaustive",
@@ -302,7 +310,12 @@ def kept(count):
     return np.array([count(g) == count(turned(g, x, y)) for g, x, y in arrows])
 
 
-check("prop-bn-covered", kind="exhaustive").holds(
+check(
+    "prop-bn-covered",
+    kind="exhaustive",
+    about="free numbers",
+    of="arrows of the graphs on four variables",
+).holds(
     kept(free) | ~covered,
     wrong={
         "any arrow may be turned": kept(free),
@@ -318,7 +331,9 @@ pairs = [(i, place.get(frozenset(h.edges))) for i, h in pairs]  # None: cycle
 same_laws = np.array(
     [j is not None and (fits[i] == fits[j]).all() for i, j in pairs]
 )
-check("prop-bn-covered").holds(
+check(
+    "prop-bn-covered", about="laws", of="arrows, judged on random laws"
+).holds(
     same_laws | ~covered,
     wrong={
         "any arrow may be turned": same_laws,
@@ -385,7 +400,7 @@ for k in rng.integers(len(dags), size=60):
         forgot.append(ve.run(steps, without)[0])
 
 # %%
-check("thm-bn-elimination").equal(
+check("thm-bn-elimination", of="nets, each in six orders").equal(
     left=torch.stack(eliminated),
     right=torch.stack(summed),
     wrong={
@@ -680,7 +695,11 @@ for dag in dags:
 truth, by_moral, whole, shallow, bare = np.array(found).swapaxes(0, 1)
 
 # %%
-check("lem-bn-moral", kind="exhaustive").holds(
+check(
+    "lem-bn-moral",
+    kind="exhaustive",
+    of="statements about the graphs on four variables",
+).holds(
     (truth == by_moral).flatten(),
     wrong={
         "the moral graph of all nodes": (truth == whole).flatten(),
@@ -705,7 +724,9 @@ def sound(read):
     return (errors == 0)[fits.numpy()]
 
 
-check("thm-bn-separation").holds(
+check(
+    "thm-bn-separation", of="pairs of a graph and a random law that fits"
+).holds(
     sound(said),
     wrong={
         "paths block as in an undirected graph": sound(bare),
@@ -799,7 +820,7 @@ def decides(key):
 
 
 # %%
-check("thm-bn-equivalence").holds(
+check("thm-bn-equivalence", of="pairs of graphs, judged on random laws").holds(
     decides(meaning),
     wrong={
         "the skeleton is enough": decides(bones),
@@ -883,7 +904,7 @@ for dag, net in zip(dags, nets, strict=True):
         even.append(given.mean().item())
 
 # %%
-check("thm-bn-do").equal(
+check("thm-bn-do", of="questions, asked of random nets").equal(
     left=np.array(done),
     right=np.array(adjusted),
     wrong={
@@ -1068,7 +1089,7 @@ for k in rng.integers(len(dags), size=100):
     fixed.append(line(above, middle) / below.mean())
 
 # %%
-check("thm-bn-sensitivity").equal(
+check("thm-bn-sensitivity", of="nets, five values each").equal(
     left=np.array(posterior),
     right=np.array(predicted),
     wrong={

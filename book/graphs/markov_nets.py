@@ -261,7 +261,9 @@ def all_hold(claims):
     )
 
 
-check("thm-mn-global", kind="random instances").holds(
+check(
+    "thm-mn-global", kind="random instances", of="products and statements"
+).holds(
     all_hold(claimed),
     wrong={
         "independent even if S is not seen": all_hold(empty),
@@ -391,7 +393,11 @@ L_bits = np.array([stated(local_statements(H)) for H in graphs])
 P, L, G = (have(law_bits, m) for m in (P_bits, L_bits, G_bits))
 
 # %%
-check("thm-mn-properties").holds(
+check(
+    "thm-mn-properties",
+    about="any law",
+    of="pairs of a graph and a law with weights 0, 1 or 1, 2",
+).holds(
     ((~G | L) & (~L | P)).ravel(),
     wrong={
         "pairwise implies local": (~P | L).ravel(),
@@ -404,7 +410,11 @@ alone = [
     stated((a, b, frozenset()) for a, b, _ in pairwise_statements(H))
     for H in graphs
 ]
-check("thm-mn-properties").holds(
+check(
+    "thm-mn-properties",
+    about="positive laws",
+    of="pairs of a graph and a law with weights 0, 1 or 1, 2",
+).holds(
     (~(positive & P) | G).ravel(),
     wrong={
         "pairwise implies global, zeros allowed": (~P | G).ravel(),
@@ -551,7 +561,7 @@ same &= pairwise == trivial(log2_phi, ~cliques)
 same &= pairwise == multiplies(cliques)
 unsigned = trivial(inversion(1) @ k, ~cliques)
 only_pairs = trivial(log2_phi, ~cliques & (size == 2))
-check("thm-mn-hc").holds(
+check("thm-mn-hc", of="pairs of a graph and a law with weights 1, 2").holds(
     same.ravel(),
     wrong={
         "signs dropped": (pairwise == unsigned).ravel(),
@@ -616,7 +626,11 @@ def facts(shown):
     return [*markov, *torch.cat(pairs).tolist(), bool((p == 0).any())]
 
 
-check("thm-mn-lamps").holds(
+check(
+    "thm-mn-lamps",
+    about="Markov and no product",
+    of="statements about one law",
+).holds(
     facts(patterns),
     wrong={
         "off in the reverse order": facts(patterns[:5] + patterns[3:0:-1]),
@@ -646,7 +660,12 @@ def laws_of(make, Js):
     return torch.stack([in_order(make(J)) for J in Js])
 
 
-check("thm-mn-lamps", kind="random instances").equal(
+check(
+    "thm-mn-lamps",
+    kind="grid",
+    about="products come close",
+    of="shares of noise",
+).equal(
     left=torch.stack([(1 - e) * lamps.values + e / 16 for e in share]),
     right=laws_of(nearly, J),
     wrong={
@@ -760,7 +779,11 @@ def edges_of(make):
     )
 
 
-check("thm-mn-moral").holds(
+check(
+    "thm-mn-moral",
+    about="the moral graph",
+    of="pairs of variables, in all graphs",
+).holds(
     edges_of(moral) == joined,
     wrong={
         "nobody is married": edges_of(skeleton) == joined,
@@ -773,7 +796,12 @@ nets = [BayesNet.random(dag, 2, generator) for dag in dags]
 laws = [net.joint().marginal(*names) for net in nets]
 smallest = [minimal_i_map(law) for law in laws]
 found = np.array([H.has_edge(*pair) for H in smallest for pair in pairs])
-check("thm-mn-moral", kind="random instances").holds(
+check(
+    "thm-mn-moral",
+    kind="random instances",
+    about="it is the least I-map",
+    of="pairs of variables, in random nets",
+).holds(
     found == edges_of(moral),
     wrong={
         "nobody is married": found == edges_of(skeleton),
@@ -842,7 +870,7 @@ complete = np.array([H.size() == 10 for H in five])
 chordal = np.array([nx.is_chordal(H) for H in five])
 two = np.array([apart(H) for H in five])
 three = np.array([len(simplicial(H)) > 2 for H in five])
-check("lem-mn-simplicial").holds(
+check("lem-mn-simplicial", of="graphs on five nodes").holds(
     ~(chordal & ~complete) | two,
     wrong={
         "any graph that is not complete": complete | two,
@@ -893,7 +921,11 @@ dag_bits = np.array([stated(d_separations(dag)) for dag in dags])
 vees = np.array([bool(v_structures(dag)) for dag in dags])
 colliders = np.array([max(d for _, d in dag.in_degree) > 1 for dag in dags])
 own = np.array([stated(separations(skeleton(dag))) for dag in dags])
-check("thm-mn-perfect").holds(
+check(
+    "thm-mn-perfect",
+    about="from arrows to edges",
+    of="directed graphs on four nodes",
+).holds(
     (np.isin(dag_bits, G_bits) == ~vees) & ((dag_bits == own) == ~vees),
     wrong={
         "no node with two parents": np.isin(dag_bits, G_bits) == ~colliders,
@@ -903,7 +935,9 @@ check("thm-mn-perfect").holds(
 
 # %%
 directed = np.isin(G_bits, dag_bits)
-check("thm-mn-perfect").holds(
+check(
+    "thm-mn-perfect", about="from edges to arrows", of="graphs on four nodes"
+).holds(
     directed == [nx.is_chordal(H) for H in graphs],
     wrong={
         "no cycle at all": directed == [not nx.cycle_basis(H) for H in graphs],
@@ -1063,7 +1097,10 @@ for k in chordal_of_64:
     for way, some in zip(verdicts, (S, set(S), ()), strict=True):
         verdicts[way].append(identity(tree, some) == markov[k])
 right, once, forgotten = map(np.ravel, verdicts.values())
-check("thm-mn-junction").holds(
+check(
+    "thm-mn-junction",
+    of="pairs of a chordal graph and a law with weights 0, 1",
+).holds(
     right,
     wrong={
         "every separator once": once,
@@ -1196,7 +1233,12 @@ def reversible(K):
     return ((flow - flow.mT).abs().amax((2, 3)) < 1e-12).flatten()
 
 
-check("thm-mn-gibbs", kind="random instances").holds(
+check(
+    "thm-mn-gibbs",
+    kind="random instances",
+    about="reversible updates",
+    of="nets, four updates each",
+).holds(
     reversible(single),
     wrong={
         "a whole sweep": reversible(swept),
@@ -1211,7 +1253,9 @@ def after(K, t=1, start=p):
     return (start[:, None] @ torch.linalg.matrix_power(K, t))[:, 0]
 
 
-check("thm-mn-gibbs", kind="random instances").equal(
+check(
+    "thm-mn-gibbs", kind="random instances", about="the law stays", of="nets"
+).equal(
     left=p,
     right=after(sweep),
     wrong={
@@ -1236,7 +1280,7 @@ def bound(entry):
 
 
 lowest = bound(sweep.amin((1, 2)))
-check("thm-mn-gibbs", kind="random instances").at_most(
+check("thm-mn-gibbs", about="how fast it comes", of="nets").at_most(
     misses(sweep),
     lowest,
     atol=1e-12,
@@ -1269,7 +1313,7 @@ means = {
     t: torch.linalg.matrix_power(K, t)[0] @ features(states(net))
     for t in (1, 2, 100)
 }
-check("thm-mn-gibbs").unbiased(
+check("thm-mn-gibbs", about="draws of the package", of="chains").unbiased(
     features(x[-1]),
     truth=means[2],
     wrong={"one sweep": means[1], "the stationary law": means[100]},
@@ -1372,7 +1416,7 @@ def predicted(lam, tau):
     return torch.stack([lam, lam**3, tau], 1)
 
 
-check("prop-mn-stick", kind="random instances").equal(
+check("prop-mn-stick", kind="grid", of="strengths J").equal(
     left=torch.stack([slowness(J.item()) for J in Js]),
     right=predicted(lam, Js.cosh()),
     rtol=1e-6,

@@ -224,7 +224,9 @@ for law, g, h, where, (low, high) in maps:
     exact.append(law.cdf(bisect(g, y, *where)).diff().abs())
     found.append(torch.stack([integral(f, y) for f in versions(law, g, h)]))
 right, bare, upside_down, signed = torch.cat(found, 1)
-check("thm-probability-change", kind="quadrature").equal(
+check(
+    "thm-probability-change", kind="quadrature", of="intervals of seven maps"
+).equal(
     torch.cat(exact),
     right,
     wrong={
@@ -300,7 +302,9 @@ def f_x(x):
 
 J_h = torch.func.vmap(torch.func.jacrev(h))(plane)  # (N, 2, 2)
 det, moved = torch.linalg.det(J_h), f_x(h(plane)) * bumps(plane)
-check("thm-probability-volume", kind="quadrature").equal(
+check(
+    "thm-probability-volume", kind="quadrature", of="random bumps in the plane"
+).equal(
     left=in_plane(f_x(plane) * bumps(g(plane))),
     right=in_plane(moved * det.abs()),
     wrong={
@@ -372,7 +376,11 @@ def both(of_u, of_t):
 
 
 # %%
-check("prop-probability-well", kind="quadrature").equal(
+check(
+    "prop-probability-well",
+    kind="quadrature",
+    of="intervals of depth and time",
+).equal(
     left=torch.cat(share),
     right=both(lambda u: a * u * flat, lambda t: c * flat * (1 - 1 / r(t))),
     wrong={
@@ -555,7 +563,12 @@ def Z_pairs(s):
 
 
 # %%
-check("thm-probability-zeta", kind="quadrature").holds(
+check(
+    "thm-probability-zeta",
+    kind="grid",
+    about="the sums",
+    of="sums at 14 exponents",
+).holds(
     within(Z_pairs),
     wrong={
         "n pairs of each sum": within(lambda s: zeta(s - 1)),
@@ -579,7 +592,12 @@ def partial_sums(s):
 
 
 half_log = np.log((upto + 1) / 2) / 2
-check("thm-probability-zeta", kind="exhaustive").at_most(
+check(
+    "thm-probability-zeta",
+    kind="grid",
+    about="no finite sum at s = 2",
+    of="sizes, one after another",
+).at_most(
     half_log,
     partial_sums(2.0),
     wrong={
@@ -615,7 +633,9 @@ def rows(p):
     return np.concatenate([p(s) for s in drawn])
 
 
-check("thm-probability-zeta").unbiased(
+check(
+    "thm-probability-zeta", about="draws", of="draws at each exponent"
+).unbiased(
     np.concatenate(shares, 1).astype(float),
     truth=rows(lambda s: zeta(s, k + 1) / Z_pairs(s)),
     wrong={
@@ -790,7 +810,7 @@ false_rules = {
         holds(X, Y | W, Z),
     ),
 }
-check("thm-probability-semigraphoid", kind="exhaustive").holds(
+check("thm-probability-semigraphoid", "exhaustive", of="laws").holds(
     np.all([~p | q for p, q in true_rules.values()], axis=0),
     wrong={name: ~p | q for name, (p, q) in false_rules.items()},
 )
@@ -844,7 +864,11 @@ pairs_xy = (three_bits[X | Y] > 0).all((1, 2, 3))
 by_w, by_y = ci(three_bits, X, Y, W), ci(three_bits, X, W, Y)
 alone = ci(three_bits, X, Y) & ci(three_bits, X, W)
 group = ci(three_bits, X, Y | W)
-check("thm-probability-intersection", kind="exhaustive").holds(
+check(
+    "thm-probability-intersection",
+    kind="exhaustive",
+    of="laws of three bits with weights 0 to 3",
+).holds(
     ~(pairs_yw & by_w & by_y) | group,
     wrong={
         "without positivity": ~(by_w & by_y) | group,
@@ -973,7 +997,12 @@ summed = n.sum(3)
 collapsed = (
     summed[:, 0, 0] * summed[:, 1, 1] - summed[:, 0, 1] * summed[:, 1, 0]
 )
-check("prop-probability-minors", kind="exhaustive").holds(
+check(
+    "prop-probability-minors",
+    kind="exhaustive",
+    about="given a bit",
+    of="laws of three bits with weights 0 to 3",
+).holds(
     by_minors == truth,
     wrong={
         "minors of the sum over z": (collapsed == 0) == truth,
@@ -1003,7 +1032,12 @@ first = [i == k == 0 for (i, _), (k, _) in spots]
 truth = ci(margins(nine), X, Y)
 
 # %%
-check("prop-probability-minors", kind="exhaustive").holds(
+check(
+    "prop-probability-minors",
+    kind="exhaustive",
+    about="three values each",
+    of="laws of two variables with weights 0 to 2",
+).holds(
     vanish.all(1) == truth,
     wrong={
         "neighbours only": vanish[:, near].all(1) == truth,
@@ -1184,7 +1218,7 @@ def counted(numbers, joined=prod):
 
 
 # %%
-check("thm-probability-parameters").equal(
+check("thm-probability-parameters", about="the count", of="structures").equal(
     left=np.array([directions(*one) for one in structures]),
     right=counted(lambda k: k - 1),
     wrong={
@@ -1220,7 +1254,9 @@ def flat_list(tables):
 
 
 # %%
-check("thm-probability-parameters").equal(
+check(
+    "thm-probability-parameters", about="the tables", of="rows of tables"
+).equal(
     left=flat_list(tables),
     right=flat_list(back),
     wrong={

@@ -189,7 +189,7 @@ for tables, joint, q in instances(50):
         both = kl(law, exact.factors[0]), kl(exact.factors[0], law)
         rows.append([log_evidence, either.elbo(), *both, entropy(law)])
 evidence, bound, gap, other_way, h = columns(rows)
-check("thm-variational-gap").equal(
+check("thm-variational-gap", about="an identity", of="nets and laws q").equal(
     left=evidence,
     right=bound + gap,
     wrong={
@@ -200,7 +200,7 @@ check("thm-variational-gap").equal(
 )
 
 # %%
-check("thm-variational-gap").at_most(
+check("thm-variational-gap", about="a bound", of="nets and laws q").at_most(
     smaller=bound,
     larger=evidence,
     equal_where=torch.arange(100) % 2 == 1,
@@ -297,7 +297,7 @@ for _, joint, q in instances(50):
         rows.append([q.elbo(), *right])
         q.update(q.owner["c"])
 bound, slice_, other_way, of_mean = columns(rows)
-check("thm-variational-factor").equal(
+check("thm-variational-factor", of="nets and laws q").equal(
     left=bound,
     right=slice_,
     wrong={
@@ -318,7 +318,7 @@ for _, joint, q in instances(25):
         gains = q.elbo() - bound, gap - now
         rows.append([*gains, kl(old, new), kl(new, old), to_posterior])
 rise, fall, from_old, from_new, to_posterior = columns(rows)
-check("thm-variational-ascent").equal(
+check("thm-variational-ascent", of="updates").equal(
     left=torch.cat([rise, fall]),
     right=from_old.repeat(2),
     wrong={
@@ -377,7 +377,7 @@ for _, joint, q in instances(50):
     logs = sum(math.log(mean) for mean in means)
     rows.append([by_sum, sum(local) + h, sum(local[:-1]) + h, logs + h])
 brute_force, ours, hidden, swapped = columns(rows)
-check("thm-variational-bayes-net").equal(
+check("thm-variational-bayes-net", of="nets and laws q").equal(
     left=brute_force,
     right=ours,
     wrong={
@@ -469,7 +469,7 @@ for _, joint, mean_field in instances(50):
     other_way = sum(kl(its, mine) for mine, its in parts)
     rows.append([kl(p, q), total, match, other_way])
 forward, total, match, other_way = columns(rows)
-check("thm-variational-forward").equal(
+check("thm-variational-forward", of="nets and laws q").equal(
     left=forward,
     right=total + match,
     wrong={
@@ -537,7 +537,7 @@ def widths(ratio):
 
 
 right, v = widths(diagonal * log_v.exp()), log_v.exp()
-check("thm-variational-overconfident").equal(
+check("thm-variational-overconfident", about="the divergence").equal(
     left=torch.distributions.kl_divergence(q, p),
     right=least + apart + right,
     wrong={
@@ -554,7 +554,9 @@ independent = torch.zeros_like(variance, dtype=torch.bool)
 independent[:50, 0] = True
 conditional = 1 / alone.diagonal(dim1=1, dim2=2)
 narrowest = 1 / torch.linalg.eigvalsh(alone)[:, -1:].expand(-1, 3)
-check("thm-variational-overconfident").at_most(
+check(
+    "thm-variational-overconfident", about="the variances", of="Gaussians"
+).at_most(
     conditional,
     variance,
     equal_where=independent,
@@ -656,7 +658,7 @@ for _, joint, mean_field in instances(50):
     means.append(kl(q_d, p.marginal("d")))
     rows.append([kl(q, p), *(kl(q_a, p_a) + mean for mean in means)])
 whole, split, under_p, marginal = columns(rows)
-check("prop-variational-drop").equal(
+check("prop-variational-drop", of="nets and laws q").equal(
     left=whole,
     right=split,
     wrong={
@@ -824,7 +826,7 @@ def update(p, q):
     return torch.einsum("nijk,nj,nk->ni", p.log(), b, c).softmax(1)
 
 
-check("prop-variational-symmetry").equal(
+check("prop-variational-symmetry", of="symmetric laws").equal(
     left=update(even_p, even_q),
     right=update(even_p, even_q).flip(1),
     wrong={
@@ -948,7 +950,7 @@ for _ in range(20):
         rise = em.log_likelihood() - before
         rows.append([rise, em.elbo() - before, forth, back])
 rise, of_bound, forth, back = columns(rows)
-check("thm-variational-em").equal(
+check("thm-variational-em", of="steps of EM").equal(
     left=rise,
     right=of_bound + forth,
     wrong={
@@ -1021,7 +1023,7 @@ for _ in range(50):
     pairs = found, (slope, bend), flat, raw
     rows.append(torch.stack([torch.cat([a, b.flatten()]) for a, b in pairs]))
 found, right, flat, raw = torch.stack(rows, 1)
-check("thm-variational-exponential").equal(
+check("thm-variational-exponential", of="random families").equal(
     left=found,
     right=right,
     how="autograd",
@@ -1081,7 +1083,7 @@ for beta in betas:
     found.append(grid.means.mean().item())
     assert beta < 0.25 or grid.elbo() > ising.IsingMeanField(4, beta).elbo()
 four, eight, two = ([magnet(k * beta) for beta in betas] for k in (4, 8, 2))
-check("thm-variational-ising").equal(
+check("thm-variational-ising", kind="grid", of="couplings").equal(
     found,
     four,
     atol=1e-7,
@@ -1231,7 +1233,7 @@ for mean, log_std in torch.randn(50, 2, 2).double() / 2:
     truth = torch.stack(jacobian(mean_cubic, (mean, log_std)))
     rows.append(torch.stack([truth.expand(2, 2, 2), *means]))
 truth, ours, unscaled, no_noise = torch.stack(rows, 1)
-check("thm-variational-gradients").equal(
+check("thm-variational-gradients", of="random Gaussians").equal(
     left=truth,
     right=ours,
     how="quadrature",
@@ -1278,7 +1280,7 @@ f = cubic(z) + 1
 by_s, by_square = (f * s) @ weights, (f * s**2) @ weights
 fisher = s**2 @ weights
 best, mean_f = (by_square / fisher)[:, None], (f @ weights)[:, None]
-check("prop-variational-baseline").equal(
+check("prop-variational-baseline", of="random Gaussians").equal(
     left=spread(f * s) - spread((f - best) * s),
     right=by_square**2 / fisher,
     how="quadrature",
@@ -1333,7 +1335,7 @@ def pair(of_score):
 
 
 theorem = (delta - lam1 * v) ** 2 / v + own + each.sum(1)
-check("thm-variational-variance").equal(
+check("thm-variational-variance", of="random quadratics").equal(
     left=torch.stack([spread(-lam[:, :1] * z[..., 0]), spread(f * s)], 1),
     right=pair(theorem),
     how="quadrature",

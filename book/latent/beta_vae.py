@@ -181,7 +181,7 @@ info = kl(joint.flatten(1), (p[..., None] * aggregate[:, None]).flatten(1))
 gap = (aggregate * kl(inverse, decoder)).sum(1)
 back = (aggregate * kl(decoder, inverse)).sum(1)
 misfit = kl(aggregate, prior)
-check("thm-beta-vae-sandwich").equal(
+check("thm-beta-vae-sandwich", about="the two gaps", of="worlds").equal(
     left=torch.stack([info - (H - D), R - info], 1),
     right=torch.stack([gap, misfit], 1),
     wrong={
@@ -194,7 +194,7 @@ check("thm-beta-vae-sandwich").equal(
 tight = torch.zeros(200, 2, dtype=torch.bool)
 tight[25:75, 0], tight[:50, 1] = True, True
 low, high = torch.stack([H - D, info], 1), torch.stack([info, R], 1)
-check("thm-beta-vae-sandwich").at_most(
+check("thm-beta-vae-sandwich", about="the bounds", of="worlds").at_most(
     low,
     high,
     equal_where=tight,
@@ -244,7 +244,7 @@ rates[60:120], distortions[60:120] = plane(same, mute, quiet, paints)
 best = beta.clamp(max=1) * H
 value = distortions + beta * rates
 named, silent = torch.arange(200) < 60, torch.arange(200) // 60 == 1
-check("prop-beta-vae-unlimited").at_most(
+check("prop-beta-vae-unlimited", of="worlds and values of beta").at_most(
     best,
     value,
     equal_where=named & (beta <= 1) | silent & (beta >= 1),
@@ -316,7 +316,11 @@ print(f"at most {off.max():.1g} nats above the minimum")
 # %%
 less, more = R[:-1] - R[1:], D[1:] - D[:-1]  # to the next larger beta
 here, there = beta[:-1, :, 0, 0], beta[1:, :, 0, 0]
-check("thm-beta-vae-frontier").at_most(
+check(
+    "thm-beta-vae-frontier",
+    kind="grid",
+    of="steps of beta, in 20 random worlds each",
+).at_most(
     torch.stack([here * less, more, R[1:]], 2),
     torch.stack([more, there * less, R[:-1]], 2),
     atol=1e-5,  # the minima are that accurate, as asserted above
@@ -411,7 +415,7 @@ wise = kl(ones, first) + kl(twos, second)
 # %%
 information, correlation = torch.tensor([told, shared], dtype=torch.float64)
 aggregate = (p[..., None] * q).sum(1)
-check("thm-beta-vae-parts").equal(
+check("thm-beta-vae-parts", of="worlds").equal(
     left=R,
     right=information + correlation + wise,
     wrong={
@@ -475,10 +479,12 @@ found = torch.stack(found)  # (image, batch)
 
 # %%
 plain = torch.stack(plain)
-check("thm-beta-vae-batch").equal(
+check(
+    "thm-beta-vae-batch", about="unbiased", of="codes, all 21 batches each"
+).equal(
     left=found.exp().mean(1),
     right=truth.exp(),
-    how="exhaustive",
+    how="random instances",
     rtol=1e-6,  # the loss keeps its weights in single precision
     wrong={
         "a plain mean over the batch": plain,
@@ -487,10 +493,14 @@ check("thm-beta-vae-batch").equal(
 )
 
 # %%
-check("thm-beta-vae-batch").at_most(
+check(
+    "thm-beta-vae-batch",
+    about="its logarithm",
+    of="codes, all 21 batches each",
+).at_most(
     found.mean(1),
     truth,
-    how="exhaustive",
+    how="random instances",
     wrong={
         "the logarithm is too high": (truth, found.mean(1)),
         "a plain mean is too low, too": (plain.log(), truth),
@@ -574,7 +584,7 @@ def pulled_back(A, *maps):
 
 # %%
 moved = torch.stack([stir(point, A) for point in z])
-check("thm-beta-vae-stirred").equal(
+check("thm-beta-vae-stirred", about="the law stays", of="random points").equal(
     left=log_p(z),
     right=pulled_back(A),
     how="autograd",
@@ -590,7 +600,11 @@ check("thm-beta-vae-stirred").equal(
 
 # %%
 swap = torch.eye(3).double()[[1, 2, 0]]
-check("thm-beta-vae-stirred").holds(
+check(
+    "thm-beta-vae-stirred",
+    about="all knobs mix",
+    of="derivatives at random points",
+).holds(
     jacobians(A).abs() > 1e-9,
     how="autograd",
     wrong={
@@ -620,7 +634,9 @@ def evidence(A, normal=ndtri, back=ndtr):
 
 # %%
 turn = torch.tensor([[0.8, -0.6], [0.6, 0.8]]).double()
-check("thm-beta-vae-stirred").equal(
+check(
+    "thm-beta-vae-stirred", about="the evidence stays", of="random decoders"
+).equal(
     left=mass @ (z2 @ W).softmax(1),
     right=evidence(turn),
     how="quadrature",
@@ -684,7 +700,11 @@ lost = kl_divergence(tried, posterior)  # (21, 40)
 spread = torch.linalg.inv(M).diagonal(dim1=1, dim2=2)
 other = (spread.log().sum(1) + M.logdet()) / 2
 is_best = (torch.arange(21) == 20)[:, None].expand(21, 40)
-check("thm-beta-vae-diagonal").at_most(
+check(
+    "thm-beta-vae-diagonal",
+    about="what it costs",
+    of="codes, in 40 worlds each",
+).at_most(
     gap.expand(21, 40),
     lost,
     equal_where=is_best,
@@ -699,7 +719,7 @@ check("thm-beta-vae-diagonal").at_most(
 products = (W.mT @ W).tril(-1).abs().amax((1, 2))
 lengths = W.norm(dim=1)
 equal_lengths = (lengths.amax(1) - lengths.amin(1)) < 1e-9
-check("thm-beta-vae-diagonal").holds(
+check("thm-beta-vae-diagonal", about="where it is free", of="decoders").holds(
     (gap < 1e-9) == (products < 1e-9),
     how="random instances",
     wrong={
@@ -767,7 +787,7 @@ theta = theta[:, 0]
 
 # %%
 total = theta.tan() + 2 * theta.cos().log()
-check("thm-beta-vae-square").equal(
+check("thm-beta-vae-square", about="total correlation", of="angles").equal(
     left=h[0] + h[1],
     right=total,
     how="quadrature",
@@ -786,7 +806,7 @@ wise = sum(
     for rho in densities
 )
 constant = torch.full_like(theta, 1 / 12 + math.log(2 * math.pi))
-check("thm-beta-vae-square").equal(
+check("thm-beta-vae-square", about="what does not move", of="angles").equal(
     left=total + wise,
     right=constant,
     how="quadrature",
@@ -861,7 +881,7 @@ tight = torch.zeros(300, 2, dtype=torch.bool)
 tight[:20, 1], tight[20:40, 0] = True, True
 
 # %%
-check("thm-beta-vae-gap").at_most(
+check("thm-beta-vae-gap", about="its range", of="codes").at_most(
     torch.stack([zero, gap], 1),
     torch.stack([gap, one], 1),
     equal_where=tight,
@@ -888,7 +908,12 @@ def perfect(n):
 n = torch.arange(2, 65).double()
 gaps = torch.stack([perfect(int(k)) for k in n])
 cap = n.clamp(max=20).log() / n.log()
-check("thm-beta-vae-gap").at_most(
+check(
+    "thm-beta-vae-gap",
+    kind="grid",
+    about="what 20 bins cost",
+    of="numbers of values",
+).at_most(
     gaps,
     cap,
     equal_where=(n <= 20) | (n == 40) | (n == 60),
@@ -974,7 +999,7 @@ law = encoder[:, names].mean(1) / 8  # (108, angle, z)
 product = law.sum(1, keepdim=True) / 8
 info = torch.special.xlogy(law, law / product.clamp_min(1e-300)).sum((1, 2))
 cap = torch.full_like(info, math.log(8) - math.log(2))
-check("prop-beta-vae-symmetry").at_most(
+check("prop-beta-vae-symmetry", of="encoders").at_most(
     info,
     cap,
     equal_where=torch.arange(108) >= 100,

@@ -173,7 +173,7 @@ U, singular, _ = torch.linalg.svd(W, full_matrices=False)
 rho, y = (singular / s) ** 2, torch.einsum("bdk,bd->bk", U, x) / s
 base = (1 + rho) / (1 + 2 * rho).sqrt()
 lift = (rho * y**2 / (1 + rho) / (1 + 2 * rho)).exp()
-check("thm-elbo-naive").equal(
+check("thm-elbo-naive", of="random worlds").equal(
     left=(second - 2 * first).exp(),
     right=(base * lift).prod(1),
     how="quadrature",
@@ -263,7 +263,7 @@ w = joint / q
 variance = (q * (w - evidence[:, None]) ** 2).sum(1)
 chi2 = (posterior**2 / q).sum(1) - 1
 other_way = (q**2 / posterior).sum(1) - 1
-check("thm-elbo-weight").equal(
+check("thm-elbo-weight", of="worlds").equal(
     left=variance,
     right=evidence**2 * chi2,
     wrong={
@@ -309,7 +309,7 @@ log_ratio = 2 * standard.log_prob(u) - wide.log_prob(u)
 integral = torch.trapezoid(log_ratio.exp(), u).prod(1)
 r, shift = r[:, 0], (t**2).sum(1)
 base = r**2 / (2 * r**2 - 1).sqrt()
-check("thm-elbo-proposal").equal(
+check("thm-elbo-proposal", of="random proposals").equal(
     left=integral,
     right=base**3 * (shift / (2 * r**2 - 1)).exp(),
     how="quadrature",
@@ -443,7 +443,7 @@ versions = {
     "the divergence the other way": evidence.log() - kl(posterior, q),
 }
 right, *wrong = (torch.stack([v, v], 1) for v in versions.values())
-check("thm-elbo-routes").equal(
+check("thm-elbo-routes", about="both routes", of="worlds").equal(
     left=routes,
     right=right,
     wrong=dict(zip(list(versions)[1:], wrong, strict=True)),
@@ -455,7 +455,7 @@ both = torch.cat([q, posterior])
 bound = (both * (joint.repeat(2, 1) / both).log()).sum(1)
 no_rate = (both * log_fit.repeat(2, 1)).sum(1)
 log_p = evidence.log().repeat(2)
-check("thm-elbo-routes").at_most(
+check("thm-elbo-routes", about="a bound", of="worlds").at_most(
     bound,
     log_p,
     equal_where=tight,
@@ -526,7 +526,9 @@ p0, p1 = (
 )
 mass = (standard.log_prob(u).sum(1) + cell).exp()  # of each grid point
 ours, back = gaussian_kl_full(m0, C0, m1, C1), gaussian_kl_full(m1, C1, m0, C0)
-check("thm-elbo-kl").equal(
+check(
+    "thm-elbo-kl", about="any covariances", of="random pairs of Gaussians"
+).equal(
     left=mass @ (p0 - p1),
     right=ours,
     how="quadrature",
@@ -544,7 +546,7 @@ d2 = (m1 - m0)[8:] ** 2
 sums = ((v0 + d2) / v1 - 1 + (v1 / v0).log()).sum(1) / 2
 deviations = ((v0 + d2) / v1 - 1 + (v1 / v0).log() / 2).sum(1) / 2
 scaled = ((v0 + d2) / v1.sqrt() - 1 + (v1 / v0).log()).sum(1) / 2
-check("thm-elbo-kl").equal(
+check("thm-elbo-kl", about="diagonal ones", of="pairs of Gaussians").equal(
     left=ours[8:],
     right=sums,
     wrong={"log of deviations": deviations, "one deviation": scaled},
@@ -704,7 +706,7 @@ turned = averaged(f * (noise @ torch.linalg.inv(L).mT))
 
 # %%
 truth = torch.cat([g.flatten(1) for g in by_hand], 1)
-check("thm-elbo-gradients").equal(
+check("thm-elbo-gradients", of="random Gaussians").equal(
     left=torch.cat([truth, truth], 1),
     right=torch.cat([averaged(slope), averaged(right), *score], 1),
     how="quadrature",
@@ -778,7 +780,7 @@ quartic = quartic + 0.1 * torch.randn(50, 5, 1)
 exact = torch.tensor([39.0, 0, -18, 0, 1])[None, :, None].expand(1, 5, 64)
 assert torch.allclose(variances(exact)[:, 0], torch.tensor([672.0, 504.0]))
 R, T = variances(cubic)
-check("thm-elbo-variance").at_most(
+check("thm-elbo-variance", of="random cubics").at_most(
     R,
     T,
     how="quadrature",
@@ -1131,7 +1133,7 @@ top, every = p3.log()[:, None], 2.0 ** torch.arange(9)
 lower = torch.cat([L_S, L_S[:, -1:]], 1)
 upper = torch.cat([L_S[:, 1:], top, top], 1)
 summed = torch.cat([L_S + every.log(), L_S[:, -1:]], 1)
-check("thm-elbo-iwae").at_most(
+check("thm-elbo-iwae", of="worlds, nine sample sizes each").at_most(
     lower,
     upper,
     wrong={
@@ -1143,7 +1145,7 @@ check("thm-elbo-iwae").at_most(
 # %%
 gap = top - L_S
 limit = (q3 * (w3 - p3[:, None]) ** 2).sum(1) / (2 * p3**2)
-check("thm-elbo-rate").equal(
+check("thm-elbo-rate", about="the constant", of="worlds").equal(
     left=2 * 256 * gap[:, 8] - 128 * gap[:, 7],  # the next order cancels
     right=limit,
     rtol=2e-3,
@@ -1155,7 +1157,7 @@ check("thm-elbo-rate").equal(
 )
 
 # %%
-check("thm-elbo-rate").order(
+check("thm-elbo-rate", about="the order", of="sample sizes").order(
     every[3:],
     gap[:, 3:].mean(0),
     expected=-1,
@@ -1400,7 +1402,7 @@ def closed(K, noise):
     return -(D * math.log(2 * math.pi) + D + logs + rest) / 2
 
 
-check("thm-elbo-ppca").equal(
+check("thm-elbo-ppca", kind="grid", of="trained models, K = 1 to 8").equal(
     left=torch.tensor([value for _, value in trained.values()]),
     right=torch.stack([closed(K, lam[K:].mean().item()) for K in trained]),
     rtol=1e-6,

@@ -368,7 +368,12 @@ def slerp(z1, z2, t):
 K = torch.arange(1, 201, dtype=torch.float64)
 length = (torch.lgamma((K + 1) / 2) - torch.lgamma(K / 2)).exp() * 2**0.5
 off = 2 * K - 2 * K.sqrt() * length
-check("thm-faces-shell").at_most(
+check(
+    "thm-faces-shell",
+    kind="grid",
+    about="the shell",
+    of="dimensions, K = 1 to 200",
+).at_most(
     off,
     torch.full_like(K, 2.0),
     wrong={
@@ -385,7 +390,9 @@ z1, z2 = torch.randn(2, 50_000, 64, dtype=torch.float64)
 t = torch.tensor([0.1, 0.25, 0.5, 0.8], dtype=torch.float64)
 between = (1 - t) * z1[..., None] + t * z2[..., None]
 squared, c = between.square().sum(1), (1 - t) ** 2 + t**2
-check("thm-faces-shell").unbiased(
+check(
+    "thm-faces-shell", about="the straight way", of="pairs of codes"
+).unbiased(
     torch.stack([squared, squared**2 / 66], 1),
     truth=torch.stack([64 * c, 64 * c**2]),
     wrong={
@@ -400,7 +407,7 @@ p1, p2 = (r * F.normalize(z[:500], dim=-1) for z in (z1, z2))
 t = torch.rand(500, 1, dtype=torch.float64)
 angle = (p1 * p2).sum(-1, True).div(r**2).acos()
 raw = (((1 - t) * angle).sin() * p1 + (t * angle).sin() * p2).norm(dim=-1)
-check("thm-faces-shell").equal(
+check("thm-faces-shell", about="the arc", of="pairs of codes").equal(
     torch.full((500,), r, dtype=torch.float64),
     slerp(p1, p2, t).norm(dim=-1),
     wrong={
@@ -668,7 +675,7 @@ gamma = torch.stack(
 )
 share = torch.stack([a.corrcoef()[0] for a in (a.T for _, a in worlds)])
 leak = torch.einsum("nb,nbk->nk", gamma, joint)
-check("thm-faces-leak").equal(
+check("thm-faces-leak", of="worlds").equal(
     torch.stack(means),
     leak,
     wrong={
@@ -712,10 +719,12 @@ lone = torch.stack([edits.lone_directions(z, a) for z in many])
 blind = torch.linalg.lstsq(a.expand(2000, 40, 4), many).solution
 between = edits.lone_directions(a, a)  # (A, A): row g holds gamma_bg
 wrong = {"one attribute at a time": lone, "no intercept": blind}
-check("thm-faces-unbiased").unbiased(joint, effects, wrong)
+check(
+    "thm-faces-unbiased", about="all attributes at once", of="data sets"
+).unbiased(joint, effects, wrong)
 
 # %%
-check("thm-faces-unbiased").unbiased(
+check("thm-faces-unbiased", about="one at a time", of="data sets").unbiased(
     lone,
     between @ effects,
     wrong={
@@ -764,7 +773,7 @@ pure = torch.stack(
     [edits.pure_directions(w, s) for w, s in zip(W, S, strict=True)]
 )
 own = W / W.square().sum(-1, keepdim=True)  # each along its own reader
-check("thm-faces-pure").equal(
+check("thm-faces-pure", about="it is pure", of="readers").equal(
     torch.eye(4, dtype=torch.float64).expand(30, 4, 4),
     W @ pure.mT,
     atol=1e-8,
@@ -786,7 +795,11 @@ def length2(d):
 unseen = torch.linalg.svd(W).Vh[:, 4:]  # (30, 3, 7): W @ unseen.mT = 0
 other = pure + torch.randn(30, 4, 3, dtype=torch.float64) @ unseen
 flat = torch.linalg.pinv(W).mT  # the shortest if S were the identity
-check("thm-faces-pure").at_most(
+check(
+    "thm-faces-pure",
+    about="it is the shortest",
+    of="readers, four directions each",
+).at_most(
     length2(pure),
     length2(other),
     wrong={

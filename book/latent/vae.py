@@ -197,7 +197,9 @@ with torch.no_grad():
         "b not undone": nats((straight + b) @ torch.linalg.inv(A).T),
         "A in place of its inverse": nats(straight @ A.T),
     }
-check("prop-vae-free-code").equal(left, right, wrong)
+check("prop-vae-free-code", kind="grid", of="codes of digits").equal(
+    left, right, wrong
+)
 
 # %% [markdown]
 # There are two ways out.
@@ -268,7 +270,7 @@ def kl(a, b):
 
 
 bound = (q * likelihood.log()).sum(-1) - kl(q, prior)
-check("thm-vae-bound").equal(
+check("thm-vae-bound", about="an identity", of="worlds").equal(
     left=evidence.log(),
     right=bound + kl(q, posterior),
     wrong={
@@ -279,7 +281,7 @@ check("thm-vae-bound").equal(
 
 # %%
 fit = (q * likelihood.log()).sum(-1)
-check("thm-vae-bound").at_most(
+check("thm-vae-bound", about="a bound", of="worlds").at_most(
     bound,
     evidence.log(),
     wrong={
@@ -321,7 +323,7 @@ q = torch.distributions.Normal(
 log_ratio = q.log_prob(z) + z**2 / 2 + torch.tensor(2 * torch.pi).log() / 2
 integral = torch.trapezoid(q.log_prob(z).exp() * log_ratio, z).sum(1)
 rate = maths.gaussian_kl(mean, log_variance)
-check("thm-vae-kl").equal(
+check("thm-vae-kl", of="random Gaussians").equal(
     left=integral,
     right=rate,
     how="quadrature",
@@ -373,7 +375,7 @@ def gradient(z):
 
 with torch.no_grad():
     at_the_mean = torch.stack([3 * mu**2, 3 * mu**2 * noise], -1)
-check("prop-vae-reparameterised").unbiased(
+check("prop-vae-reparameterised", of="draws").unbiased(
     gradient(mu + sigma * noise),
     truth=torch.tensor([3 * 0.7**2 + 3 * 0.5**2, 6 * 0.7 * 0.5]),
     wrong={
@@ -733,7 +735,7 @@ two_norm = 0.05 * g.norm(dim=1).expand(21, -1)
 largest = 0.05 * g.abs().amax(1).expand(21, -1)
 is_fgsm = torch.zeros(gain.shape, dtype=torch.bool)
 is_fgsm[-1] = True
-check("thm-vae-fgsm").at_most(
+check("thm-vae-fgsm", of="directions, for 50 images each").at_most(
     gain,
     one_norm,
     equal_where=is_fgsm,
@@ -876,7 +878,7 @@ def pair(constant, mean):
     return torch.stack([constant, mean], 1)
 
 
-check("thm-vae-continuous-bernoulli").equal(
+check("thm-vae-continuous-bernoulli", of="values of eta on a grid").equal(
     left=pair(1 / mass, centre),
     right=pair(C, formula),
     how="quadrature",
@@ -984,7 +986,7 @@ def three(of):
 
 mode = levels[chance.argmax(1)]
 lam = mean | {"continuous Bernoulli": torch.sigmoid(eta)}
-check("thm-vae-mean").equal(
+check("thm-vae-mean", about="what is learned", of="laws of a pixel").equal(
     left=three(mean),
     right=torch.stack([truth] * 3, 1),
     atol=2e-3,
@@ -1005,7 +1007,7 @@ mean_z, square_z = worlds @ levels, worlds @ levels**2
 error_z = (worlds * (levels - mean_z[..., None]) ** 2).sum(-1)
 total = (code * square_z).sum(1) - (code * mean_z).sum(1) ** 2
 kept = (code * mean_z**2).sum(1) - (code * mean_z).sum(1) ** 2
-check("thm-vae-mean").equal(
+check("thm-vae-mean", about="what is lost", of="worlds").equal(
     left=(code * error_z).sum(1),
     right=total - kept,
     wrong={"all of it is lost": total, "what is kept is lost": kept},
@@ -1076,7 +1078,7 @@ rate = (image * kl(encoder, p[:, None])).sum(-1)
 joint = image[..., None] * encoder
 independent = image[..., None] * aggregate[:, None]
 information = kl(joint.flatten(1), independent.flatten(1))
-check("thm-vae-rate").equal(
+check("thm-vae-rate", of="worlds").equal(
     left=rate,
     right=information + kl(aggregate, p),
     wrong={

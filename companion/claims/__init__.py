@@ -28,15 +28,19 @@ from companion.claims.verdict import ClaimFailed, Miss, Verdict, verdicts
 
 __all__ = ["Check", "ClaimFailed", "Miss", "Verdict", "check", "verdicts"]
 
-HOW = ("random instances", "exhaustive", "symbolic", "quadrature", "autograd")
+HOW = ("random instances", "grid", "exhaustive", "symbolic", "quadrature", "autograd")
 STRAIGHT = 0.2  # how far a point may lie off the fitted line, in log error
 
 
-def check(label: str, kind: str | None = None) -> Check:
-    """Begin a check of the theorem `label`; `kind` is what a verb's `how` is if not given."""
+def check(label: str, kind: str | None = None, about: str = "", of: str = "") -> Check:
+    """Begin a check of the theorem `label`; `kind` is what a verb's `how` is if not given.
+
+    `about` tells this check from others of the theorem; `of` names the instances in the plural:
+    `check("thm-elbo-kl", about="diagonal", of="Gaussians")` reads "100 random Gaussians".
+    """
     if not isinstance(label, str) or not re.fullmatch(r"[A-Za-z][\w:.-]*", label):
         raise ValueError(f"label {label!r} is not allowed: write a theorem's, as 'thm-elbo-gap'")
-    return Check(label, kind)
+    return Check(label, kind, about, of)
 
 
 class Check(Evidence):

@@ -73,6 +73,8 @@ class Evidence:
 
     label: str
     kind: str | None = None
+    about: str = ""
+    of: str = ""
 
     def _fail(self, sentence: str) -> NoReturn:
         raise ClaimFailed(f"{self.label}: {sentence}")
@@ -197,5 +199,5 @@ class Evidence:
                     f"wrong version {name!r} is not rejected: {measure} {miss}, not beyond "
                     f"{beyond}, so it agrees or the check is too loose: a check that cannot fail"
                 )
-        kind = kind.replace("random", "numerical on random")
-        return record(Verdict(self.label, claim, kind, *counted, measure, worst, misses))
+        found = claim, kind, *counted, measure, worst, misses
+        return record(Verdict(self.label, *found, self.about, self.of))
