@@ -79,6 +79,13 @@ def read_word(name: str, text: str, kind: Any) -> Any:
         raise ValueError(f"{name} must be {what}, got {text!r}") from None
 
 
+def at_least(least: int, **given: int) -> None:
+    """Raise ValueError, in one sentence, for the first of the named numbers below the least."""
+    for name, value in given.items():
+        if value < least:
+            raise ValueError(f"{name} must be {least} or more, got {value}")
+
+
 def pairs(words: Iterable[Iterable[str]]) -> dict[str, str]:
     """Read what followed each -p: NAME=VALUE, or NAME VALUE. ValueError for anything else."""
     found = {}

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,15 @@ from companion.data import Dataset
 from companion.files import RunError
 from companion.metrics import Estimate
 from companion.recipes import Recipe
-from companion.runs import all_runs, ask, begin, find_published, publish, read
+from companion.runs import (
+    all_runs,
+    ask,
+    begin,
+    find_published,
+    publish,
+    published_seed,
+    read,
+)  # fmt: skip
 from companion.tensors import load_tensors
 from companion.train import train
 
@@ -98,12 +107,12 @@ def test_another_question_has_another_folder(other, about):
     assert begin(question(), ABOUT, 2).folder != begin(question(), ABOUT, 1).folder
 
 
-def answered(choices: dict[str, Any], published: Path, seed: int = 0) -> None:
+def answered(choices: dict[str, Any], published: Path, seed: int = 0, **more: Any) -> None:
     """Publish a record without weights."""
     folder = published / f"toy-{len(list(published.glob('*')))}"
     folder.mkdir(parents=True)
     config = {"name": folder.name, "experiment": "toy", "choices": choices, "seed": seed}
-    config |= {"subset": 0, "data": ABOUT, "epochs": 1, "complete": True}
+    config |= {"subset": 0, "data": ABOUT, "epochs": 1, "complete": True, **more}
     for name, content in {"config.json": json.dumps(config), "metrics.json": "{}"}.items():
         (folder / name).write_text(content)
     (folder / "history.jsonl").write_text('{"epoch": 1, "seconds": 1.0}\n')
@@ -126,6 +135,38 @@ def test_a_choice_never_published_lists_the_published_ones(published):
     for asked in (question(), question(latent=3, deep=True), question(5, latent=3)):
         with pytest.raises(RunError, match=r"never published: train it .* of: toy-0; toy-1$"):
             find_published(asked)
+
+
+def test_a_page_falls_back_on_the_seed_that_is_published_and_says_so(published, capsys):
+    answered({"latent": 2}, published, seed=3, record_only=True)
+    answered({"latent": 3}, published, seed=1)
+    answered({"latent": 2}, published, seed=4)
+    assert published_seed(toy, 4) == 4 and published_seed(toy, 1, latent=3) == 1
+    assert published_seed(toy, 8, epochs=1) == 8  # it trains
+    assert published_seed(toy, 3, many=2) == 3
+    assert capsys.readouterr().out == ""  # what was asked for needs no word
+    for seed in (0, 3, 7):  # never published, or without its weights
+        assert published_seed(toy, seed) == 4
+        said = capsys.readouterr().out
+        assert said.startswith(f"toy is not published with seed {seed}: this page shows seed 4;")
+        assert said.count("\n") == 1
+    assert published_seed(toy, 4, many=2) == 3
+    assert "with seeds 4 to 5: this page shows seeds 3 to 4;" in capsys.readouterr().out
+
+
+def test_a_page_that_cannot_fall_back_is_refused_in_a_sentence(published):
+    with pytest.raises(RunError, match=r"^toy was never published: .* of: none yet$"):
+        published_seed(toy, 0)
+    answered({"latent": 2}, published)
+    answered({"latent": 2}, published, seed=2)
+    with pytest.raises(
+        ValueError, match=r"^toy is published with seeds \[0, 2\], not 3 in a row$"
+    ):
+        published_seed(toy, 0, many=3)
+    with pytest.raises(
+        ValueError, match=r"^toy is published with seeds \[0, 2\], not 2 in a row$"
+    ):
+        published_seed(toy, 0, many=2)
 
 
 def recipe_of(width: int = 32) -> Recipe:
@@ -256,3 +297,16 @@ def test_a_record_without_weights_says_so_when_its_model_is_used(published, peop
     for use in (lambda: found.model(torch.zeros(1, 2)), lambda: found.model.encode):
         with pytest.raises(RunError, match="is a record of numbers: its weights are not"):
             use()
+
+
+TRAINING = sorted(Path(__file__).parents[1].glob("book/latent/*.py"))
+
+
+@pytest.mark.parametrize("chapter", TRAINING, ids=lambda path: path.stem)
+def test_a_chapter_that_recalls_settles_its_seed_before_it_does(chapter):
+    """Or `-p seed 1` stops after minutes, in the first cell that asks for what is not there."""
+    cells = chapter.read_text(encoding="utf8").split("\n# %%")
+    recalls = [k for k, cell in enumerate(cells) if re.search(r"\btrain\(\s*\w+, epochs", cell)]
+    settled = [k for k, cell in enumerate(cells) if "seed = published_seed(" in cell]
+    if recalls:
+        assert settled and settled[0] < recalls[0]

@@ -63,8 +63,10 @@ from companion.figures import Explorable, results_table, show, show_source
 from companion.figures.latents import push_apart
 from companion.metrics import edits
 from companion.nets import face_decoder, two_layer_decoder, two_layer_encoder
-from companion.runs import all_runs
+from companion.runs import all_runs, published_seed
 from companion.train import train
+
+seed = published_seed(face_vae, seed, epochs)
 
 # %% [markdown]
 # (sec-faces-data)=

@@ -58,7 +58,10 @@ from companion.figures import Explorable, results_table, show, show_source
 from companion.models.vae import VAE
 from companion.nets import image_encoder
 from companion.objectives import negative_elbo
+from companion.runs import published_seed
 from companion.train import train
+
+seed = published_seed(vae, seed, epochs)
 
 # %%
 torch.manual_seed(seed)

@@ -5,7 +5,14 @@ from typing import TYPE_CHECKING, Any
 from companion.files import RunError
 from companion.runs.provenance import provenance
 from companion.runs.publish import PEOPLE, publish
-from companion.runs.question import ask, begin, find, find_published, standing
+from companion.runs.question import (
+    ask,
+    begin,
+    find,
+    find_published,
+    published_seed,
+    standing,
+)
 from companion.runs.record import PUBLISHED, Run, all_runs, local_runs, read, seal, survey, write
 
 if TYPE_CHECKING:
@@ -13,8 +20,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "PEOPLE", "PUBLISHED", "Absent", "Run", "RunError", "all_runs", "ask", "begin", "find",
-    "find_published", "local_runs", "provenance", "publish", "read", "seal", "standing", "survey",
-    "write",
+    "find_published", "local_runs", "provenance", "publish", "published_seed", "read", "seal",
+    "standing", "survey", "write",
 ]  # fmt: skip
 
 

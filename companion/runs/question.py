@@ -110,22 +110,66 @@ def also_damaged(errors: list[RunError]) -> str:
     return "".join(f"; {error}" for error in errors)
 
 
+def answers(question: dict[str, Any]) -> tuple[list[Run], str]:
+    """Find the published runs of these choices, of any seed; and how to say that none fits."""
+    experiment = question["experiment"]
+    found, damaged = gathered(record.PUBLISHED, read_config, experiment)  # a name starts with it
+    same = [run for run in found if run.config["experiment"] == experiment]
+    offered = "; ".join(run.name for run in same) or "none yet"
+    fitting = [
+        run
+        for run in same
+        if {**question["defaults"], **run.config["choices"]} == question["choices"]
+    ]
+    return fitting, (
+        "was never published: train it with epochs above 0, or ask for one of: "
+        f"{offered}{also_damaged(damaged)}"
+    )
+
+
 def find_published(question: dict[str, Any]) -> Run:
     """Find the published answer.
 
     Raises RunError that lists the published choices, and what is damaged, if there is none;
     DamagedFile if its own record is not whole.
     """
-    experiment = question["experiment"]
-    found, damaged = gathered(record.PUBLISHED, read_config, experiment)  # a name starts with it
-    same = [run for run in found if run.config["experiment"] == experiment]
-    for run in same:
-        choices = {**question["defaults"], **run.config["choices"]}
-        if choices == question["choices"] and run.config["seed"] == question["seed"]:
+    found, why = answers(question)
+    for run in found:
+        if run.config["seed"] == question["seed"]:
             return read_rest(run)
-    offered = "; ".join(run.name for run in same) or "none yet"
-    asked = f"{question['title']} with seed {question['seed']}"
-    raise RunError(
-        f"{asked} was never published: train it with epochs above 0, or ask for one of: {offered}"
-        f"{also_damaged(damaged)}"
+    raise RunError(f"{question['title']} with seed {question['seed']} {why}")
+
+
+def published_seed(
+    experiment: Callable[..., Any], seed: int, epochs: int = 0, many: int = 1, **choices: Any
+) -> int:
+    """Answer from which seed on a page can recall `many`: the one asked for, or the published.
+
+    A page that trains (epochs > 0) gets what it asked for. A single seed must be published with
+    weights; of several the records are enough. Where that is not so, one printed line says which
+    seeds stand in. Raises ValueError for more seeds than there are, RunError if there are none.
+    """
+    if epochs:
+        return seed
+    question = ask(experiment, seed, 0, choices)
+    found, why = answers(question)
+    whole = [run for run in found if many > 1 or not run.config.get("record_only")]
+    known = {run.config["seed"] for run in whole}
+    firsts = [s for s in sorted(known) if known.issuperset(range(s, s + many))]
+    if not known:
+        raise RunError(f"{question['title']} {why}")
+    if not firsts:
+        raise ValueError(
+            f"{question['title']} is published with seeds {sorted(known)}, not {many} in a row"
+        )
+    if seed in firsts:
+        return seed
+
+    def seeds(first: int) -> str:
+        return f"seed {first}" if many == 1 else f"seeds {first} to {first + many - 1}"
+
+    print(
+        f"{question['title']} is not published with {seeds(seed)}: this page shows "
+        f"{seeds(firsts[0])}; to have your own, train with epochs above 0."
     )
+    return firsts[0]
