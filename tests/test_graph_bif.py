@@ -73,6 +73,25 @@ SAME = {
     "a default row": changed("(no) 0.6, 0.4;", "default 0.6, 0.4;"),
     "a table with parents": changed(TWO_ROWS, "table 0.6, 0.99, 0.4, 0.01;"),
     "blocks in another order": changed(FIRST_TABLE, "") + FIRST_TABLE,
+    "no bar": VALID.replace(" | ", " "),
+    "a comma for the bar": VALID.replace(" | ", ", "),
+    "bars for commas": changed("{ dry, damp, wet }", "{ dry | damp | wet }"),
+    "text between the blocks": changed(
+        FIRST_TABLE, f"A network about the {{lawn}} (1998):\n{FIRST_TABLE}"
+    )
+    + "The end of the network; see also variable grass.\n",
+    "an old Macintosh": changed("{ no", "{ // states\n no").replace("\n", "\r"),
+    "as JavaBayes writes it": """network "Lawn" { property "credal-set constant 1.1" ; }
+variable  "rain" { type discrete[2] {  "no"  "yes" }; property "position = (10, 20)" ; }
+variable  "sprinkler" { type discrete[2] {  "off"  "on" }; }
+variable  "grass" { type discrete[3] {  "dry"  "damp"  "wet" }; }
+probability (  "rain" ) { //1 variable(s) and 2 values
+\ttable 0.8 0.2 ; }
+probability (  "sprinkler"  "rain" ) { //2 variable(s) and 4 values
+\ttable 0.6 0.99 0.4 0.01 ; }
+probability (  "grass"  "sprinkler"  "rain" ) { //3 variable(s) and 12 values
+\ttable 1.0 0.2 0.1 0.01 0.0 0.3 0.3 0.09 0.0 0.5 0.6 0.9 ; }
+""",
 }
 
 
@@ -87,8 +106,28 @@ def test_rounded_rows_are_divided_by_their_sum():
     assert row.values.tolist() == pytest.approx([1 / 3] * 3, abs=1e-15)
 
 
+ROUNDED = {  # rows that are right but for the digits written
+    "thirds": "0.333, 0.333, 0.333",
+    "sixths": "0.17, 0.17, 0.67",
+    "significant digits": "0.99, 0.0067, 0.0033",
+    "exponents": "9.9e-1, 6.67e-3, 3.33e-3",
+    "single precision": "0.10000000149011612, 0.20000000298023224, 0.699999988079071",
+    "dust below": "-1e-17, 0.5, 0.5",
+    "dust above": "1.0000000000000002, 0.0, 0.0",
+}
+
+
+@pytest.mark.parametrize("row", ROUNDED.values(), ids=ROUNDED)
+def test_a_row_that_its_digits_explain_is_divided_by_its_sum(row):
+    net = read(changed("0.2, 0.3, 0.5", row))
+    law = net.tables["grass"].restrict({"sprinkler": "off", "rain": "yes"})
+    written = torch.tensor([float(number) for number in row.split(", ")])
+    assert law.values.sum().item() == pytest.approx(1, abs=1e-15)
+    assert torch.allclose(law.values, written.double(), atol=1e-2)
+
+
 WRONG = {  # what is replaced, by what, on which line that is noticed, and what is said
-    "another language": (VALID, "@book{x}", 1, "needs 'network' or 'variable' or 'probability'"),
+    "another language": (VALID, "@book{x}", 1, "no network here: neither a variable nor a prob"),
     "nothing": (VALID, "", 1, "no network here: neither a variable nor a probability block"),
     "no states": ("[ 2 ] { no, yes }", "[ 0 ] { }", 2, "'rain' announces 0 different states, has"),
     "a wrong count": ("[ 3 ]", "[ 4 ]", 4, "announces 4 different states, has dry, damp, wet"),
@@ -105,11 +144,16 @@ WRONG = {  # what is replaced, by what, on which line that is noticed, and what 
     "an unknown child": ("( grass", "( gras", 10, "no variable 'gras' (did you mean 'grass'?"),
     "an unknown state": ("(yes)", "(yess)", 8, "'rain' has no state 'yess' (did you mean 'yes'?"),
     "its own parent": ("r | rain", "r | sprinkler", 6, "a variable repeats in the block of 'spr"),
-    "two children": ("( rain )", "( rain, grass )", 5, "before the bar, not rain, grass"),
+    "two children": ("( rain )", "( rain, sprinkler | grass )", 5, "the bar, not rain, sprinkler"),
+    "no child": ("( rain )", "( )", 5, "one variable belongs in the brackets, not none"),
+    "no child, but a bar": ("( rain )", "( | grass )", 5, "belongs before the bar, not none"),
     "a row missing": ("  (off, yes) 0.2, 0.3, 0.5;\n", "", 14, "for sprinkler = off, rain = yes"),
     "no rows": ("table 0.8, 0.2;", "", 5, "'rain' has no row"),
     "a row twice": ("(yes)", "(no)", 8, "a second row of 'sprinkler' for the same states of its"),
     "a short key": ("(off, no)", "(off)", 11, "a row needs 2 states in its brackets, got 1"),
+    "0.89 and 0.1": ("0.6, 0.4", "0.89, 0.1", 7, "'sprinkler' sums to 0.99, not to 1, and round"),
+    "a short row cut": ("0.2, 0.3, 0.5", "0.2, 0.3, 0.48", 12, "'grass' sums to 0.98, not to 1"),
+    "one column of a table": (TWO_ROWS, "table 0.6 0.99 0.39 0.01;", 7, "to 0.99, not to 1"),
     "a row of 1.1": ("0.6, 0.4", "0.7, 0.4", 7, "a row of 'sprinkler' sums to 1.1, not to 1"),
     "too few numbers": ("0.3, 0.6;", "0.9;", 13, "needs 3 numbers in [0, 1], got 0.1, 0.9"),
     "letters": ("0.09", "O.O9", 14, "probabilities are numbers, got 0.01, O.O9, 0.9"),
@@ -196,7 +240,14 @@ def test_a_damaged_archive_is_refused_whatever_was_damaged(tmp_path):
 
 def test_bytes_that_are_no_text_are_refused(tmp_path):
     (tmp_path / "net.bif").write_bytes(b"variable \xff")
-    with pytest.raises(ValueError, match=r"^net\.bif is not a BIF text"):
+    with pytest.raises(ValueError, match=r"^net\.bif is not a BIF text in UTF-8 .* as UTF-8"):
+        read_bif(tmp_path / "net.bif")
+
+
+@pytest.mark.parametrize("encoding", ["cp1252", "utf-16", "mac-roman"])
+def test_another_encoding_is_told_and_what_to_do(encoding, tmp_path):
+    (tmp_path / "net.bif").write_bytes(VALID.replace("rain", "pluie_été").encode(encoding))
+    with pytest.raises(ValueError, match=r"not a BIF text in UTF-8 .* save it as UTF-8"):
         read_bif(tmp_path / "net.bif")
 
 
@@ -212,3 +263,27 @@ def test_names_that_bif_cannot_hold_are_refused_and_the_file_is_kept(name, tmp_p
         with pytest.raises(ValueError, match=f"^BIF cannot hold the name {re.escape(repr(name))}"):
             write_bif(net, path)
     assert path.read_bytes() == before
+
+
+LOST = {  # what would come back as something else
+    "whole numbers": ({"x": Table([0.3, 0.7], {"x": [0, 1]})}, "int 0 would come back as '0'"),
+    "truth values": (
+        {"x": Table([1.0], {"x": [True]})},
+        "bool True would come back as 'True'",
+    ),
+    "a number as a name": ({1: Table([1.0], {1: ["a"]})}, "the int 1 would come back as '1'"),
+    "1 and '1'": ({"1": Table([1.0], ["1"]), 1: Table([1.0], [1])}, "the int 1 would come back"),
+    "seven digits": ({"x": Table([0.3333333] * 3, ["x"])}, "a row sums to 0.99999"),
+    "single precision": (
+        {"x": Table(torch.tensor([0.1, 0.2, 0.7]), ["x"])},
+        "a row sums to 0.9999999",
+    ),
+    "a row above 1": ({"x": Table([1.000005, 0.0], ["x"])}, "numbers in [0, 1], got 1.000005"),
+}
+
+
+@pytest.mark.parametrize(("tables", "sentence"), LOST.values(), ids=LOST)
+def test_what_would_not_come_back_is_not_written(tables, sentence, tmp_path):
+    with pytest.raises(ValueError) as caught:
+        write_bif(BayesNet(tables), tmp_path / "net.bif")
+    assert sentence in str(caught.value) and not (tmp_path / "net.bif").exists()

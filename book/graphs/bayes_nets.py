@@ -1394,6 +1394,121 @@ assert [t is None for t in found] == [True, False, False, True, True, False]
 # ```{solution-end}
 # ```
 #
+# ```{exercise-start} Two networks in words
+# :label: ex-bn-two
+# ```
+# (Recall.) Draw each network, write its joint law as a product, and decide the statements; give an active trail for every "no".
+#
+# A *server room*, all binary: $O$, the door has been open for too long; $A$, the air conditioning fails; $T$, the temperature is above its limit; $M$, a text message arrives; $S$, a siren sounds.
+# The arrows are $O \to T$, $A \to T$, $T \to M$ and $O \to S$.
+# (a) $O \perp A$; (b) $O \perp A \mid M$; (c) $S \perp M$; (d) $S \perp M \mid O$.
+#
+# An *illness*: $M$, the immune system; $S$, the season; $I$, how severe it is; $F$, the patient's means; $T$, the drug; $D$, death.
+# The arrows are $M \to I$, $S \to I$, $I \to T$, $F \to T$, $I \to D$ and $T \to D$.
+# (e) $F \perp D$; (f) $S \perp D \mid I$; (g) $M \perp F$; (h) $M \perp F \mid T$; (i) $M \perp T \mid D, I$.
+# ```{exercise-end}
+# ```
+#
+# ```{solution-start} ex-bn-two
+# :class: dropdown
+# ```
+# The joint laws are $p(O)\, p(A)\, p(T \mid O, A)\, p(M \mid T)\, p(S \mid O)$ and $p(M)\, p(S)\, p(F)\, p(I \mid M, S)\, p(T \mid I, F)\, p(D \mid I, T)$.
+# (a) Yes: the only trail has the collider $T$.
+# (b) No: $M$ is below that collider.
+# (c) No: $S \leftarrow O \to T \to M$.
+# (d) Yes: $O$ is observed and no collider.
+# (e) No: $F \to T \to D$.
+# (f) Yes: every trail out of $S$ goes through $I$, along an arrow that leaves it, or ends at $M$.
+# (g) Yes: every trail has the collider $T$ or $D$.
+# (h) No: $M \to I \to T \leftarrow F$.
+# (i) Yes. Here $D$ is an observed collider on $M \to I \to D \leftarrow T$, and one published answer says no for that reason; but $I$ stands on the same trail, is observed and is no collider there.
+# The cell compares each answer with a law that has random tables.
+
+# %%
+stories_of = {
+    "server room": (["OT", "AT", "TM", "OS"], "O-A O-A|M S-M S-M|O"),
+    "illness": (
+        ["MI", "SI", "IT", "FT", "ID", "TD"],
+        "F-D S-D|I M-F M-F|T M-T|DI",
+    ),
+}
+yes = []
+for name, (arrows_of, asked) in stories_of.items():
+    dag = nx.DiGraph(arrows_of)
+    law = BayesNet.random(dag, 2, generator).joint()
+    for statement in asked.split():
+        pair, _, given = statement.partition("|")
+        ends = *pair.split("-"), list(given)
+        trail = graphs.active_trail(dag, *ends)
+        assert graphs.independent(law, *ends) == (trail is None)
+        yes.append(trail is None)
+        print(name, statement, "yes" if yes[-1] else " – ".join(trail))
+assert yes == [True, False, False, True, False, True, True, False, True]
+
+# %% tags=["hide-input"]
+show(
+    figures.graph_grid(
+        [nx.DiGraph(arrows_of) for arrows_of, _ in stories_of.values()],
+        list(stories_of),
+        columns=2,
+        layout=figures.layered,
+        alt="The server room: O to T and S, A to T, T to M. "
+        "The illness: M and S to I, I and F to T, I and T to D.",
+    ),
+    "The two networks of the exercise.",
+    label="fig-bn-two",
+)
+
+# %% [markdown]
+# ```{solution-end}
+# ```
+#
+# ```{exercise-start} A chain, by its product alone
+# :label: ex-bn-steps
+# ```
+# (Derive.) Let $X_1 \to X_2 \to \dots \to X_n$ be a chain.
+# Use only that a node is independent of its non-descendants given its parents, and that the joint law is the product of the tables; d-separation is not allowed.
+# Show that
+# (a) $X_t \perp X_{t-4} \mid X_{t-2}$;
+# (b) $X_t \perp X_s \mid X_r$ for all $s < r < t$;
+# (c) given $X_{t-1}$ and $X_{t+1}$, $X_t$ is independent of all other variables.
+# ```{exercise-end}
+# ```
+#
+# ```{solution-start} ex-bn-steps
+# :class: dropdown
+# ```
+# (b) Sum the product over all variables after $t$, the last first: each time one table sums to 1.
+# For $u < v$ let $M_{uv}(x_u, x_v)$ be the sum of $\prod_{k=u}^{v-1} p(x_{k+1} \mid x_k)$ over the variables between them; it is a function of $x_u$ and $x_v$ alone.
+# Sum over those before $s$, between $s$ and $r$, and between $r$ and $t$: $p(x_s, x_r, x_t) = p(x_s)\, M_{sr}(x_s, x_r)\, M_{rt}(x_r, x_t)$, because the factors up to $x_s$ sum to $p(x_s)$.
+# Summed over $x_t$ this is $p(x_s, x_r) = p(x_s)\, M_{sr}$; summed over $x_s$, $p(x_r, x_t) = p(x_r)\, M_{rt}$.
+# So $p(x_s, x_r, x_t)\, p(x_r) = p(x_s, x_r)\, p(x_r, x_t)$.
+#
+# (a) is the case $s = t - 4$, $r = t - 2$.
+#
+# (c) Only the tables $p(x_t \mid x_{t-1})$ and $p(x_{t+1} \mid x_t)$ name $x_t$.
+# So with $N = (x_{t-1}, x_{t+1})$ and $R$ for all the rest, the product is $\phi(x_t, N)\, \psi(N, R)$, and {ref}`ex-probability-factor` says that $X_t \perp R \mid N$.
+#
+# The cell multiplies the tables for $M_{rt}$, and compares with elimination.
+
+# %%
+links = [(k, k + 1) for k in range(1, 7)]
+chain = BayesNet.random(nx.DiGraph(links), 3, generator)
+steps = [chain.tables[k].values for k in range(2, 8)]
+M_37 = reduce(torch.matmul, steps[2:])  # from 3 to 7
+for state in "012":  # of a variable before 3
+    seven = [chain.posterior(7, {1: state, 3: k}).values for k in "012"]
+    assert torch.allclose(torch.stack(seven), M_37)
+law = chain.joint()
+assert graphs.independent(law, 7, 3, 5)  # (a)
+assert graphs.independent(law, 4, [1, 2, 6, 7], [3, 5])  # (c)
+assert not graphs.independent(law, 4, [1, 2, 6, 7], [3])
+print(M_37.numpy().round(3))
+
+# %% [markdown]
+# ```{solution-end}
+# ```
+#
 # ```{exercise-start} What a node needs
 # :label: ex-bn-blanket
 # ```
@@ -1487,6 +1602,81 @@ print(
     f"p(crash) = {answer[1]:.4f}, with the alarm alone "
     f"{crash['the alarm rings']:.4f}"
 )
+
+# %% [markdown]
+# ```{solution-end}
+# ```
+#
+# ```{exercise-start} An arrow without a table
+# :label: ex-bn-missing
+# ```
+# (Code.) Five binary variables have the arrows $B \to A$, $B \to D$, $C \to D$ and $C \to E$, and these numbers:
+#
+# | | |
+# | :-- | :-- |
+# | $P(B = 1) = 0.4$ | $P(C = 1) = 0.7$ |
+# | $P(A = 1) = 0.2$ | |
+# | $P(E = 1 \mid C = 0) = 0.5$ | $P(E = 1 \mid C = 1) = 0.1$ |
+# | $P(D = 1 \mid C = 0, B = 0) = 0.2$ | $P(D = 1 \mid C = 0, B = 1) = 0.4$ |
+# | $P(D = 1 \mid C = 1, B = 0) = 0.6$ | $P(D = 1 \mid C = 1, B = 1) = 0.8$ |
+#
+# Find (a) $P(E = 1)$; (b) $P(C = 0)$; (c) $P(C = 1 \mid B = 1)$; (d) $P(C = 1 \mid B = 1, D = 0)$; (e) $P(D = 0 \mid A = 1)$; (f) $P(E = 1 \mid A = 1, D = 1)$.
+# One arrow has no table. Which of the answers need it, and how far can they move?
+# ```{exercise-end}
+# ```
+#
+# ```{solution-start} ex-bn-missing
+# :class: dropdown
+# ```
+# The arrow $B \to A$ needs $P(A = 1 \mid B)$, two numbers, and only the margin 0.2 is given.
+# The first four questions do not ask about $A$, which has no children, so its table sums to 1 and they have an answer:
+# (a) $0.3 \cdot 0.5 + 0.7 \cdot 0.1 = 0.22$;
+# (b) $0.3$;
+# (c) $0.7$, as $B \perp C$;
+# (d) $\frac{0.7 \cdot 0.2}{0.7 \cdot 0.2 + 0.3 \cdot 0.6} = 0.4375$.
+#
+# The last two have none without an assumption.
+# If $A$ does not depend on $B$, the arrow is idle, and (e) is $P(D = 0) = 0.44$ and (f) is $0.16$; that is what the sheet must mean.
+# In general let $w = P(B = 1 \mid A = 1)$: any number from 0 to 1 is compatible with the margin, and the code moves it.
+# A network is its graph *and* a table for each node; the arrow alone says nothing.
+
+
+# %%
+def five(w):
+    """The network in which P(B = 1 | A = 1) is w."""
+    a = torch.tensor([0.2 * (1 - w) / 0.6, 0.2 * w / 0.4])  # P(A = 1 | B)
+    d = torch.tensor([[0.2, 0.4], [0.6, 0.8]])  # rows C, columns B
+    e = torch.tensor([0.5, 0.1])
+    rows = {"B": torch.tensor(0.4), "C": torch.tensor(0.7), "BA": a, "CBD": d}
+    rows["CE"] = e
+    tables = {k: torch.stack([1 - p, p], -1).double() for k, p in rows.items()}
+    return BayesNet(
+        {k[-1]: graphs.Table(p, list(k)) for k, p in tables.items()}
+    )
+
+
+questions = {
+    "(a)": ("E", "1", {}),
+    "(b)": ("C", "0", {}),
+    "(c)": ("C", "1", {"B": "1"}),
+    "(d)": ("C", "1", {"B": "1", "D": "0"}),
+    "(e)": ("D", "0", {"A": "1"}),
+    "(f)": ("E", "1", {"A": "1", "D": "1"}),
+}
+
+# %%
+rows = []
+for letter, (node, state, seen) in questions.items():
+    idle, low, high = (
+        five(w).posterior(node, seen)[state] for w in (0.4, 0.0, 1.0)
+    )
+    row = {"question": letter, "A independent of B": idle}
+    rows.append(row | {"w = 0": low, "w = 1": high})
+idle = [row["A independent of B"] for row in rows]
+assert np.allclose(idle, [0.22, 0.3, 0.7, 0.4375, 0.44, 0.16], atol=1e-6)
+moves = [not np.isclose(row["w = 0"], row["w = 1"]) for row in rows]
+assert moves == [False] * 4 + [True] * 2
+results_table(rows)
 
 # %% [markdown]
 # ```{solution-end}

@@ -85,16 +85,16 @@ from companion.graphs import (
     is_perfect_map,
     local_statements,
     maximal_cliques,
-    medical_diagnosis,
     minimal_i_map,
     moral,
     pairwise_statements,
+    separated,
     separations,
-    server_monitoring,
     skeleton,
     statements,
     v_structures,
 )
+from companion.graphs.networks import medical_diagnosis, server_monitoring
 
 # %% tags=["hide-input"]
 torch.set_default_dtype(torch.float64)
@@ -553,10 +553,10 @@ def multiplies(marks):
 cliques = np.array([[is_clique(H, S) for S in subsets] for H in graphs])
 above = np.array([[S < T for T in subsets] for S in subsets])
 maximal = cliques & ~(cliques @ above.T)
-pairwise, separated = (have(held_weighted, m) for m in (P_bits, G_bits))
+pairwise, globally = (have(held_weighted, m) for m in (P_bits, G_bits))
 
 # %%
-same = pairwise == separated
+same = pairwise == globally
 same &= pairwise == trivial(log2_phi, ~cliques)
 same &= pairwise == multiplies(cliques)
 unsigned = trivial(inversion(1) @ k, ~cliques)
@@ -1641,6 +1641,151 @@ print(f"the count is right for {len(graphs)} graphs")
 # ```{solution-end}
 # ```
 #
+# ```{exercise-start} Reading two graphs
+# :label: ex-mn-read
+# ```
+# The first graph has the edges A–B, B–C, B–D, C–D, C–E, C–G, D–E, D–F, E–F, F–H and G–I.
+# Which hold in every law that factorises over it?
+# (a) $I \perp F$; (b) $B \perp I \mid F$; (c) $A \perp G \mid C, E$; (d) $p(B \mid C, D, F) = p(B \mid C, D)$.
+#
+# The second has the edges A–B, A–C, B–C, B–D, B–E, C–D, C–F, D–F, E–F and E–G.
+# (e) Write its law as a product over the maximal cliques.
+# Which hold? (f) $G \perp A$; (g) $F \perp A \mid D, C$; (h) $G \perp C \mid E$; (i) $p(A \mid B, C) = p(A \mid B, C, E)$.
+# (j) The factor of $E$ and $G$ is multiplied by 5. What changes?
+# ```{exercise-end}
+# ```
+#
+# ```{solution-start} ex-mn-read
+# :class: dropdown
+# ```
+# (a) No: I–G–C–D–F.
+# (b) No: B–C–G–I avoids $F$.
+# (c) Yes: $G$ has the neighbours $C$ and $I$, and $I$ leads nowhere else.
+# (d) Yes: it says $B \perp F \mid C, D$, and $B$'s only other neighbour is $A$.
+# (e) $\frac1Z\, \phi(a, b, c)\, \phi(b, c, d)\, \phi(c, d, f)\, \phi(b, e)\, \phi(e, f)\, \phi(e, g)$.
+# (f) No: G–E–B–A.
+# (g) No: A–B–E–F avoids $D$ and $C$ (one published answer overlooks it).
+# (h) Yes: every path out of $G$ meets $E$.
+# (i) Yes: $B$ and $C$ are all the neighbours of $A$.
+# (j) $Z$ becomes five times as large, and $p$ stays: the constant cancels.
+
+# %%
+first = nx.Graph(
+    ["AB", "BC", "BD", "CD", "CE", "CG", "DE", "DF", "EF", "FH", "GI"]
+)
+second = nx.Graph(["AB", "AC", "BC", "BD", "BE", "CD", "CF", "DF", "EF", "EG"])
+asked = {
+    first: ["I-F", "B-I|F", "A-G|CE", "B-F|CD"],
+    second: ["G-A", "F-A|DC", "G-C|E", "A-E|BC"],
+}
+verdict = []
+for H, questions in asked.items():
+    law = random_net(H).joint()  # one law that factorises, without a zero
+    for question in questions:
+        pair, _, given = question.partition("|")
+        ends = *pair.split("-"), list(given)
+        yes = separated(H, *ends)
+        assert yes == independent(law, *ends, atol=1e-12)
+        verdict.append(yes)
+assert verdict == [False, False, True, True, False, False, True, True]
+
+# %%
+five_times = random_net(second).factors
+before = MarkovNet(five_times)
+k = next(k for k, t in enumerate(five_times) if set(t.names) == set("EG"))
+five_times[k] = Table(5 * five_times[k].values, five_times[k].states)
+after_it = MarkovNet(five_times)
+ratio = np.exp(after_it.log_partition() - before.log_partition())
+assert np.isclose(ratio, 5)
+assert torch.allclose(after_it.joint().values, before.joint().values)
+print(formula(second), "; Z grows by a factor of", round(ratio, 9))
+
+# %% tags=["hide-input"]
+show(
+    graph_grid(
+        [first, second],
+        ["first", "second"],
+        columns=2,
+        layout=nx.kamada_kawai_layout,
+        alt="Two undirected graphs on nine and on seven nodes.",
+    ),
+    "The two graphs of the exercise.",
+    label="fig-mn-read",
+)
+
+# %% [markdown]
+# ```{solution-end}
+# ```
+#
+# ```{exercise-start} A ring summed by hand
+# :label: ex-mn-ring
+# ```
+# Four variables with the values $\pm 1$ stand in a ring A–B–C–D–A, with the factors $e^{AB}$, $e^{[B \ne C]}$, $e^{D + CD}$ and $e^{-AD}$.
+#
+# (a) Find $Z\, p(a, b, c)$, $Z\, p(a, b)$, $Z\, p(a)$ and $Z$, as simple as you can.
+# (b) What are the three normalised laws?
+# (c) Find $p(a \mid b, c, d)$ and $p(a \mid b, d)$. What do they say about $A$ and $C$?
+# ```{exercise-end}
+# ```
+#
+# ```{solution-start} ex-mn-ring
+# :class: dropdown
+# ```
+# (a) $D$ is named by two factors: $\sum_D e^{D + CD - AD} = 2 \cosh(1 + C - A)$, so $Z\, p(A, B, C) = 2 \cosh(1 + C - A)\, e^{AB + [B \ne C]}$.
+# Write $h = 2 \cosh 1$ and $k = 2 \cosh 3$, and sum over $C$.
+# For $A = 1$ both cosines have the argument $\pm 1$: $Z\, p(1, B) = (1 + e)\, h\, e^B$.
+# For $A = -1$: $Z\, p(-1, 1) = e^{-1} (k + e h)$ and $Z\, p(-1, -1) = e\, (e k + h)$.
+# Sum over $B$: $Z\, p(A = 1) = (1 + e)\, h^2$, as $e + e^{-1} = h$, and $Z\, p(A = -1) = e^{-1} (k + e h) + e\, (e k + h)$.
+# $Z$ is the sum of both, about 203.08.
+#
+# (b) Divide by $Z$; for example $p(A = 1) \approx 0.1744$.
+#
+# (c) Only two factors name $A$: $p(A = 1 \mid B, C, D) = \frac{e^{B - D}}{e^{B - D} + e^{D - B}} = \sigma(2 (B - D))$ with $\sigma(u) = 1 / (1 + e^{-u})$.
+# $C$ does not occur, so its mean over $C$ is the same: $p(a \mid b, d) = p(a \mid b, c, d)$, which is $A \perp C \mid B, D$. The ring states it too.
+
+# %%
+value = torch.tensor([-1.0, 1.0])
+one, two = value[:, None], value  # rows, columns
+
+
+def factor(pair, exponent):
+    states_of = {key: ["-1", "1"] for key in pair}
+    return Table((exponent + 0 * one * two).exp(), states_of)
+
+
+factors_of_ring = [
+    factor("AB", one * two),
+    factor("BC", (one != two).double()),
+    factor("CD", two + one * two),
+    factor("AD", -one * two),
+]
+four = MarkovNet(factors_of_ring)
+Z = np.exp(four.log_partition())
+h, k, e = 2 * np.cosh(1), 2 * np.cosh(3), np.e
+
+# %%
+A, B, C = np.meshgrid(*[[-1, 1]] * 3, indexing="ij")
+by_hand = 2 * np.cosh(1 + C - A) * np.exp(A * B + (B != C))
+assert np.allclose(Z * four.marginal(["A", "B", "C"]).values, by_hand)
+pairs_by_hand = [
+    [e * (e * k + h), (k + e * h) / e],  # A = -1; B = -1, 1
+    [(1 + e) * h / e, (1 + e) * h * e],
+]
+assert np.allclose(Z * four.marginal(["A", "B"]).values, pairs_by_hand)
+single_by_hand = np.sum(pairs_by_hand, 1)
+assert np.isclose(single_by_hand[1], (1 + e) * h**2)
+assert np.isclose(single_by_hand.sum(), Z)
+given_all = four.joint().conditional("A", ["B", "C", "D"]).values[..., 1]
+given_two = four.joint().conditional("A", ["B", "D"]).values[..., 1]
+sigma = (2 * (one - two)).sigmoid()  # rows B, columns D
+assert torch.allclose(given_two, sigma)
+assert torch.allclose(given_all, sigma[:, None])
+print(f"Z = {Z:.3f}; p(A = 1) = {single_by_hand[1] / Z:.4f}")
+
+# %% [markdown]
+# ```{solution-end}
+# ```
+#
 # ```{exercise-start} As small as possible
 # :label: ex-mn-properties
 # ```
@@ -1750,6 +1895,129 @@ for ends, child in sorted(v_structures(server.dag), key=order_of):
     assert d_separated(server.dag, a, b, known)
     assert moral(server.dag).has_edge(a, b)  # nothing separates them there
     print(f"{a} → {child} ← {b}: lost {a} ⊥ {b} | {', '.join(known) or '–'}")
+
+# %% [markdown]
+# ```{solution-end}
+# ```
+#
+# ```{exercise-start} Seven nodes, from arrows to cliques
+# :label: ex-mn-seven
+# ```
+# A Bayesian network has the arrows $x_1 \to x_2$, $x_1 \to x_3$, $x_2 \to x_4$, $x_2 \to x_5$, $x_3 \to x_5$, $x_3 \to x_6$, $x_5 \to x_6$, $x_4 \to x_7$ and $x_6 \to x_7$.
+#
+# (a) Factorise its law. (b) What is the Markov blanket of $x_6$? (c) Draw the moral graph. (d) Is that a perfect map of the network? (e) Is it chordal? Factorise over its maximal cliques.
+# ```{exercise-end}
+# ```
+#
+# ```{solution-start} ex-mn-seven
+# :class: dropdown
+# ```
+# (a) $p(x_1)\, p(x_2 \mid x_1)\, p(x_3 \mid x_1)\, p(x_4 \mid x_2)\, p(x_5 \mid x_2, x_3)\, p(x_6 \mid x_3, x_5)\, p(x_7 \mid x_4, x_6)$.
+# (b) Parents $x_3, x_5$, child $x_7$, and its other parent $x_4$.
+# (c) The skeleton with two marriages, $x_2 - x_3$ and $x_4 - x_6$; $x_3$ and $x_5$ are joined already.
+# (d) No, by {prf:ref}`thm-mn-perfect`: the v-structures $x_2 \to x_5 \leftarrow x_3$ and $x_4 \to x_7 \leftarrow x_6$ lose $x_2 \perp x_3 \mid x_1$ and $x_4 \perp x_6 \mid x_2$.
+# (e) No: the ring $x_2 - x_4 - x_6 - x_5$ has no chord. The law is $\frac1Z\, \phi(x_1, x_2, x_3)\, \phi(x_2, x_3, x_5)\, \phi(x_3, x_5, x_6)\, \phi(x_2, x_4)\, \phi(x_4, x_6, x_7)$, with $Z = 1$ if each factor is the product of the tables it takes.
+
+# %%
+seven = nx.DiGraph(["12", "13", "24", "25", "35", "36", "56", "47", "67"])
+married = moral(seven)
+assert set(married.adj["6"]) == set("3574")  # a blanket: neighbours here
+assert set(map(frozenset, married.edges)) - set(
+    map(frozenset, skeleton(seven).edges)
+) == {frozenset("23"), frozenset("46")}
+assert d_separated(seven, "2", "3", "1") and d_separated(seven, "4", "6", "2")
+assert not separated(married, "2", "3", "1")
+assert not nx.is_chordal(married)
+ring_of_four = married.subgraph("2465")
+assert ring_of_four.size() == 4 and not nx.is_chordal(ring_of_four)
+found = {"".join(sorted(C)) for C in maximal_cliques(married)}
+assert found == {"123", "235", "356", "24", "467"}
+print("maximal cliques:", *sorted(found))
+
+# %% [markdown]
+# ```{solution-end}
+# ```
+#
+# ```{exercise-start} An island, and a missing edge
+# :label: ex-mn-island
+# ```
+# A Bayesian network has the arrows $O \to S$, $O \to T$, $A \to T$, $A \to M$, $T \to M$, $S \to B$ and $B \to M$, and a node $C$ without arrows.
+# Someone draws an undirected graph for it: O–A, O–S, O–T, A–T, A–M, S–B, B–T, B–M, T–M, and $C$ alone.
+#
+# (a) Factorise the network. (b) What is the Markov blanket of $T$? (c) Is the undirected graph a perfect map of it? (d) Is it chordal? (e) Factorise over its maximal cliques.
+# (f) Sum $C$ out of the Bayesian network, and out of a Markov network over the drawn graph. What becomes of the law of the others, and of $Z$? What is different when $S$ is summed out?
+# ```{exercise-end}
+# ```
+#
+# ```{solution-start} ex-mn-island
+# :class: dropdown
+# ```
+# (a) $p(O)\, p(A)\, p(C)\, p(S \mid O)\, p(T \mid O, A)\, p(B \mid S)\, p(M \mid A, T, B)$.
+# (b) Parents $O, A$, child $M$, and its other parent $B$ ($A$ is one already).
+# (c) It is **not even an I-map**. $A$ and $B$ are both parents of $M$, so the moral graph joins them; the drawing does not, and claims $A \perp B$ given all others, which is false once $M$ is seen. (Two published answers look only for lost statements, such as $O \perp A$, and miss this.)
+# (d) No: O–S–B–T has no chord.
+# (e) $\frac1Z\, \phi(o, a, t)\, \phi(a, t, m)\, \phi(b, t, m)\, \phi(o, s)\, \phi(s, b)\, \phi(c)$.
+# (f) In the Bayesian network drop $p(C)$, which sums to 1. In the Markov network drop $\phi(C)$: the law of the others stays as it is, and $Z$ is divided by $\sum_c \phi(c)$.
+# A node with neighbours leaves a trace: summing $S$ out makes one new factor over $O$ and $B$, so these must be joined.
+
+# %%
+island = nx.DiGraph(["OS", "OT", "AT", "AM", "TM", "SB", "BM"])
+island.add_node("C")
+drawing = nx.Graph(["OA", "OS", "OT", "AT", "AM", "SB", "BT", "BM", "TM"])
+drawing.add_node("C")
+assert set(moral(island).adj["T"]) == set("OAMB")
+others = list("OSTMC")
+assert separated(drawing, "A", "B", others)  # claimed
+assert not d_separated(island, "A", "B", others)  # and false
+assert moral(island).has_edge("A", "B")
+assert not separated(drawing, "O", "A") and d_separated(island, "O", "A")
+assert not nx.is_chordal(drawing)
+found = {"".join(sorted(C)) for C in maximal_cliques(drawing)}
+assert found == {"AOT", "AMT", "BMT", "OS", "BS", "C"}
+net = random_net(drawing)
+alone = next(t for t in net.factors if t.names == ("C",))
+rest = MarkovNet([t for t in net.factors if t is not alone])
+log_ratio = net.log_partition() - rest.log_partition()
+assert np.isclose(log_ratio, alone.values.sum().log())
+kept = net.marginal(rest.nodes).values
+assert torch.allclose(kept, rest.joint().values)
+fewer = net.marginal(list("OATMB"))  # S and C summed out
+assert not independent(fewer, "O", "B", list("ATM"))  # joined by S
+print("maximal cliques of the drawing:", *sorted(found))
+
+# %% [markdown]
+# ```{solution-end}
+# ```
+#
+# ```{exercise-start} One edge less
+# :label: ex-mn-drop
+# ```
+# A graph is a perfect map of a list $L$ of independencies: it states those in $L$ and no other.
+# One edge is taken away.
+# Is what is left still an I-map, that is, does $L$ hold all that it states?
+# Prove it or refute it, (a) for a directed acyclic graph, (b) for an undirected one.
+# ```{exercise-end}
+# ```
+#
+# ```{solution-start} ex-mn-drop
+# :class: dropdown
+# ```
+# Never, in either case.
+# The map is perfect, so for two joined nodes $x, y$ there is no statement $x \perp y \mid S$ in $L$, for any $S$: joined nodes are separated by nothing (steps 1 and 2 of the proof of {prf:ref}`thm-mn-perfect`).
+# (a) Take $x \to y$ away. $x$ was no descendant of $y$, and with fewer arrows it is none. So the smaller graph states $x \perp y \mid \mathrm{pa}(y)$, with the parents that are left.
+# (b) The smaller graph states $x \perp y$ given all other nodes, the pairwise property.
+
+# %%
+refuted = 0
+for H in [*dags, *graphs]:
+    read = d_separations if H.is_directed() else separations
+    listed = stated(read(H))
+    for edge in H.edges:
+        smaller = H.copy()
+        smaller.remove_edge(*edge)
+        assert stated(read(smaller)) & ~listed  # something new is stated
+        refuted += 1
+print(f"{refuted:,} edges of {len(dags) + len(graphs)} graphs: never")
 
 # %% [markdown]
 # ```{solution-end}

@@ -63,7 +63,7 @@ from scipy.special import chdtrc, zeta
 
 from companion import figures
 from companion.claims import check
-from companion.figures import Explorable, results_table, show
+from companion.figures import Explorable, Sketch, results_table, show
 from companion.figures.style import PALETTE
 from companion.graphs import Table, independencies, independent, statements
 from companion.graphs import mutual_information as information
@@ -72,6 +72,33 @@ blue, orange, green, _, dark = PALETTE[:5]
 torch.set_default_dtype(torch.float64)
 torch.manual_seed(seed)
 rng = np.random.default_rng(seed)
+
+# %% tags=["hide-input"]
+sketch = Sketch(350, 178)
+for x in (22, 92):  # the walls
+    sketch.line((x, 8), (x, 150))
+for k in range(3):  # the water
+    sketch.line((26 + 4 * k, 128 + 7 * k), (88 - 4 * k, 128 + 7 * k), lit=True)
+sketch.line((44, 14), (44, 122), head=True).words(34, 70, "u")
+sketch.line((72, 122), (72, 14), head=True, dashed=True)
+sketch.words(57, 170, "t = u + x / c").words(10, 70, "x")
+sketch.node("x", 152, 40, "depth X", size=(66, 30))
+sketch.node("t", 300, 40, "time T", size=(66, 30)).link("x", "t")
+sketch.words(226, 32, "g").words(
+    226, 74, "density × slope of the inverse", small=True
+)
+for k, letter in enumerate("abcd"):
+    place = 136 + 30 * (k % 2), 112 + 26 * (k // 2)
+    sketch.node(letter, *place, size=(30, 26))
+sketch.words(262, 122, "a d = b c:").words(262, 140, "X tells nothing of Y")
+sketch.words(226, 170, "independence is read off a table", small=True)
+sketch.show(
+    "The two halves of the chapter. A map carries a law from one variable to "
+    "another; a table of numbers tells which variables know of one another.",
+    alt="A well: a stone falls for u seconds, the sound rises. The depth X "
+    "leads to the time T by a map g. A two by two table a, b, c, d.",
+    label="fig-probability-idea",
+)
 
 # %% [markdown]
 # (sec-probability-change)=
@@ -316,6 +343,19 @@ check(
         ),
     },
 )
+
+# %% [markdown]
+# A set of area 0 has probability 0 under any density, so the theorem may lose one: it is enough that $g$ is one-to-one once a set of area 0 is taken out of $A$.
+# The case that everybody meets are polar coordinates, $(x, y) = h(r, \theta) = (r \cos \theta,\ r \sin \theta)$.
+# From $r > 0$, $-\pi < \theta < \pi$ this is one-to-one onto the plane without the ray $y = 0$, $x \le 0$, and $\det J_h = r \cos^2 \theta + r \sin^2 \theta = r$, so
+#
+# $$
+# f_{R, \Theta}(r, \theta) = r\, f_{X, Y}(r \cos \theta,\ r \sin \theta).
+# $$ (eq-probability-polar)
+#
+# Two variables with a joint density are *independent* if it can be taken as $f_{X, Y}(x, y) = f_X(x)\, f_Y(y)$ for all $x$ and $y$.
+# Any product $u(x)\, v(y)$ on the *whole* plane will do: integrated over $y$ and over $x$ it gives $f_X = u \int v$ and $f_Y = v \int u$, and $\int u \int v = 1$.
+# A formula that is a product on a disc, and 0 outside, is none: {ref}`ex-probability-disc` has stones that are dependent in $x$ and $y$, and independent in $r$ and $\theta$.
 
 # %% [markdown]
 # (sec-probability-well)=
@@ -1362,6 +1402,69 @@ results_table(
 # ```{solution-end}
 # ```
 #
+# ```{exercise-start} The floor of the well
+# :label: ex-probability-disc
+# ```
+# Seen from above, the floor of a well is the disc $x^2 + y^2 \le 1$, in metres.
+# Stones are dropped from the middle of its top, the air moves them aside, and they land with the density $f(x, y) = \alpha\, e^{\sqrt{x^2 + y^2}}$.
+#
+# (a) Find $\alpha$.
+# (b) How probable is a landing at most $\tfrac14$ m from the middle? And one between $\tfrac12$ and $\tfrac34$ m from it?
+# (c) Are $X$ and $Y$ independent? Answer without a marginal or a conditional density.
+# (d) Let $R = \sqrt{X^2 + Y^2}$ and $\Theta = \mathrm{atan2}(Y, X)$. Find the density $f_{R, \Theta}$ whose integral over $S$ is $P((R, \Theta) \in S)$.
+# (e) Are $R$ and $\Theta$ independent, and why?
+# ```{exercise-end}
+# ```
+#
+# ```{solution-start} ex-probability-disc
+# :class: dropdown
+# ```
+# (d) comes first.
+# As in {eq}`eq-probability-polar`, $h(r, \theta) = (r \cos \theta,\ r \sin \theta)$ has $|\det J_h| = r$, so $f_{R, \Theta}(r, \theta) = \alpha\, r\, e^r$ for $0 < r < 1$, $-\pi < \theta < \pi$; the ray that was left out has probability 0.
+#
+# (a) It integrates to 1: $2 \pi \alpha \int_0^1 r e^r dr = 2 \pi \alpha\, \big[(r - 1)\, e^r\big]_0^1 = 2 \pi \alpha$, so $\alpha = \frac{1}{2 \pi}$.
+#
+# (b) $P(R \le r) = 1 - (1 - r)\, e^r$. At $\tfrac14$ this is $1 - \tfrac34 e^{1/4}$, and between $\tfrac12$ and $\tfrac34$ lies $\tfrac12 e^{1/2} - \tfrac14 e^{3/4}$.
+#
+# (c) No. $X > 0.8$ is possible and so is $Y > 0.8$, but both together lie outside of the disc: $0 \ne P(X > 0.8)\, P(Y > 0.8)$. A support that is not a product of two sets is enough.
+#
+# (e) Yes: $\frac{1}{2 \pi} \cdot r e^r$ is a product of a function of $\theta$ and one of $r$, on a product of two intervals. $\Theta$ is uniform and $R$ has the density $r e^r$. The same stones are dependent in one pair of coordinates and independent in another.
+#
+# The cell knows nothing of polar coordinates: it adds up small squares, and drops stones by rejection.
+
+# %%
+middle = (np.arange(-1000, 1000) + 0.5) / 1000  # of small squares
+radius = np.hypot(middle[:, None], middle)
+mass = np.where(radius <= 1, np.exp(radius), 0) / 1e6
+alpha = 1 / mass.sum()
+near = alpha * mass[radius <= 0.25].sum()
+ring = alpha * mass[(radius >= 0.5) & (radius <= 0.75)].sum()
+assert abs(alpha * 2 * np.pi - 1) < 1e-3
+assert abs(near - (1 - 0.75 * np.exp(0.25))) < 1e-3
+assert abs(ring - (np.exp(0.5) / 2 - np.exp(0.75) / 4)) < 1e-3
+print(f"α = {alpha:.4f}, near {near:.4f}, ring {ring:.4f}")
+
+# %%
+spot = rng.uniform(-1, 1, (3 * draws, 2))
+length = np.hypot(*spot.T)
+landed = (length <= 1) & (rng.random(3 * draws) < np.exp(length - 1))
+spot, length = spot[landed][:draws], length[landed][:draws]
+angle = np.arctan2(*spot.T[::-1])
+assert len(spot) == draws and not (spot > 0.8).all(1).any()  # (c)
+assert distance(length, lambda r: r * r.exp(), (0, 1)) < allowed
+assert distance(length, lambda r: r.exp() / (np.e - 1), (0, 1)) > allowed
+edges = [
+    np.quantile(length, np.linspace(0, 1, 5)),
+    np.linspace(-np.pi, np.pi, 5),
+]
+share = np.histogram2d(length, angle, edges)[0] / draws  # (e): all 1/16
+assert abs(share * 16 - 1).max() < 5 * (16 / draws) ** 0.5
+print("of sixteen equal parts in r and θ:", share.min(), "to", share.max())
+
+# %% [markdown]
+# ```{solution-end}
+# ```
+#
 # ```{exercise-start} Finite row by row, infinite in all
 # :label: ex-probability-zeta
 # ```
@@ -1397,6 +1500,53 @@ print("s = 2.5; i =", k, " mean of j given i:", mean.round(1))
 # ```{solution-end}
 # ```
 #
+# ```{exercise-start} A power for each pair
+# :label: ex-probability-powers
+# ```
+# Let $p(i, n) = \alpha\, (1 / i)^n$ for $i, n \in \{2, 3, \dots\}$.
+#
+# (a) Find $\alpha$.
+# (b) Find both marginal laws. Which has a finite mean?
+# (c) Find both conditional laws.
+# (d) Are $i$ and $n$ independent?
+# ```{exercise-end}
+# ```
+#
+# ```{solution-start} ex-probability-powers
+# :class: dropdown
+# ```
+# (a) Sum over $n$ first, a geometric series: $\sum_{n \ge 2} i^{-n} = \frac{i^{-2}}{1 - 1 / i} = \frac{1}{i (i - 1)} = \frac{1}{i - 1} - \frac1i$.
+# Its sum over $i \ge 2$ telescopes to 1, so $\alpha = 1$.
+#
+# (b) By (a) $p(i) = \frac{1}{i (i - 1)}$, whose mean $\sum \frac{1}{i - 1}$ is infinite.
+# Summing over $i$ in its place, $p(n) = \zeta(n) - 1$.
+# As probabilities sum to 1, so do the numbers $\zeta(2) - 1, \zeta(3) - 1, \dots$
+# The mean of $n$ is finite: by (c), given $i$, $n - 1$ counts the throws until an event of probability $1 - \frac1i$, so $\E(n \mid i) = 1 + \frac{i}{i - 1} \le 3$.
+#
+# (c) $p(i \mid n) = \frac{i^{-n}}{\zeta(n) - 1}$ and $p(n \mid i) = i (i - 1)\, i^{-n}$.
+#
+# (d) No: $p(n \mid i)$ depends on $i$. Or by {prf:ref}`prop-probability-minors`: $p(2, 2)\, p(3, 3) = \frac{1}{108}$ and $p(2, 3)\, p(3, 2) = \frac{1}{72}$.
+
+# %%
+i, n = np.arange(2, 2002.0), np.arange(2, 80.0)
+table = i[:, None] ** -n
+np.testing.assert_allclose(table.sum(1), 1 / (i * (i - 1)), rtol=1e-12)
+assert abs(table.sum() - (1 - 1 / i[-1])) < 1e-12  # the rest telescopes
+np.testing.assert_allclose(table.sum(0)[3:], zeta(n[3:], 2), rtol=1e-8)
+above = np.floor(1 / rng.uniform(size=draws)) + 1  # P(i > m) = 1 / m
+power = 1 + rng.geometric(1 - 1 / above)
+for k in (2, 3, 4):
+    truth = zeta(k, 2)  # zeta(k) - 1
+    error = (truth * (1 - truth) / draws) ** 0.5
+    assert abs((power == k).mean() - truth) < 4.5 * error
+assert not np.isclose(table[0, 0] * table[1, 1], table[0, 1] * table[1, 0])
+mean = (n * zeta(n, 2)).sum()
+print(f"E n = {mean:.4f}; of the draws {power.mean():.4f}")
+
+# %% [markdown]
+# ```{solution-end}
+# ```
+#
 # ```{exercise-start} The smallest counter-example
 # :label: ex-probability-graphoid
 # ```
@@ -1422,6 +1572,90 @@ for name, (p, q) in false_rules.items():
     cells = ["".join(states[k]) for k in np.flatnonzero(support[best])]
     smallest.append({"rule": name, "equally likely x y w z": ", ".join(cells)})
 results_table(smallest)
+
+# %% [markdown]
+# ```{solution-end}
+# ```
+#
+# ```{exercise-start} A product of two tables
+# :label: ex-probability-factor
+# ```
+# Let $P(a, b, c) = \phi(a, b)\, \psi(a, c)$ for discrete variables, with $\phi, \psi > 0$.
+# Prove that $B$ and $C$ are independent given $A$.
+# Is the positivity needed? Is every law with $B \perp C \mid A$ of this form?
+# ```{exercise-end}
+# ```
+#
+# ```{solution-start} ex-probability-factor
+# :class: dropdown
+# ```
+# Sum over $c$, over $b$, and over both: $P(a, b) = \phi(a, b) \sum_c \psi(a, c)$, $P(a, c) = \psi(a, c) \sum_b \phi(a, b)$ and $P(a) = \sum_b \phi(a, b) \sum_c \psi(a, c)$.
+# Multiply: $P(a, b, c)\, P(a) = P(a, b)\, P(a, c)$, which is {eq}`eq-probability-independent`.
+# Nothing was divided, so zeros are allowed.
+# And yes: $\phi(a, b) = P(a, b)$ and $\psi(a, c) = P(c \mid a)$ will do, with any law in rows where $P(a) = 0$.
+# This is the smallest case of a theorem on graphs ({prf:ref}`thm-mn-global`), with the graph $B - A - C$.
+
+# %%
+phi, psi = rng.integers(0, 4, (2, 5000, 2, 2))  # zeros too
+law = np.einsum("lxy,lxw->lxyw", phi, psi)  # A, B, C are the axes X, Y, W
+law = margins(law[law.sum((1, 2, 3)) > 0])
+assert ci(law, Y, W, X).all()
+print(f"dependent without A: {1 - ci(law, Y, W).mean():.0%} of the laws")
+
+# %% [markdown]
+# ```{solution-end}
+# ```
+#
+# ```{exercise-start} Nine counts
+# :label: ex-probability-counts
+# ```
+# Let $A \in \{0, 1, 2\}$, $B \in \{1, 2, 3, 4\}$ and $C \in \{2, 3\}$.
+# What is the least number of free parameters of a table of
+# (a) $P(A, B, C)$; (b) $P(A \mid B)$; (c) $P(B \mid A)$; (d) $P(A \mid B, C)$; (e) $P(C \mid A, B)$; (f) $P(A, B \mid C)$;
+# (g) $P(A, B, C)$, if the three are independent; (h) $P(A, B, C)$, if $B \perp C \mid A$?
+# Give the reason for each.
+# ```{exercise-end}
+# ```
+#
+# ```{solution-start} ex-probability-counts
+# :class: dropdown
+# ```
+# A conditional table has a row for each state behind the bar, and a row that sums to 1 has one free number less than cells.
+# (a) $24 - 1 = 23$.
+# (b) $4 \cdot 2 = 8$.
+# (c) $3 \cdot 3 = 9$ (the sheet asks this one twice; perhaps another pair was meant).
+# (d) $8 \cdot 2 = 16$.
+# (e) $12 \cdot 1 = 12$.
+# (f) $2 \cdot (12 - 1) = 22$: a row is a law of the pair.
+# (g) $2 + 3 + 1 = 6$.
+# (h) $P(A)\, P(B \mid A)\, P(C \mid A)$ has $2 + 3 \cdot 3 + 3 \cdot 1 = 14$.
+# That no smaller number is enough is {prf:ref}`thm-probability-parameters`; the cell counts directions, for a conditional table those of its rows.
+
+# %%
+kinds = {"A": 3, "B": 4, "C": 2}
+
+
+def of_rows(names, given):
+    """Rank of the map from the logits of all rows to a conditional table."""
+    shape = [prod(kinds[v] for v in part) for part in (given, names)]
+    J = torch.func.jacfwd(lambda x: x.softmax(-1).flatten())(
+        torch.randn(shape)
+    )
+    return int(torch.linalg.matrix_rank(J.flatten(1), rtol=1e-10))
+
+
+sizes = list(kinds.values())
+counted_by_rank = {
+    "P(A, B, C)": directions([[], [0], [0, 1]], sizes),
+    **{f"P({x} | {y})": of_rows(x, y) for x, y in ("AB", "BA")},
+    "P(A | B, C)": of_rows("A", "BC"),
+    "P(C | A, B)": of_rows("C", "AB"),
+    "P(A, B | C)": of_rows("AB", "C"),
+    "P(A, B, C), independent": directions([[], [], []], sizes),
+    "P(A, B, C), B ⊥ C | A": directions([[], [0], [0]], sizes),
+}
+assert [*counted_by_rank.values()] == [23, 8, 9, 16, 12, 22, 6, 14]
+results_table([{"table": k, "free": v} for k, v in counted_by_rank.items()])
 
 # %% [markdown]
 # ```{solution-end}
@@ -1456,6 +1690,58 @@ assert directions([[], [0], [0], [0], [0]], sizes) == 4 + 4 * 5
 assert directions([[], [0], [0, 1], [0, 2], [0, 3]], sizes) == 4 + 5 + 3 * 10
 assert directions([list(range(v)) for v in range(5)], sizes) == 5 * 2**4 - 1
 print(f"full: {full:,}; given the disease: {alone}; linked: {linked}")
+
+# %% [markdown]
+# ```{solution-end}
+# ```
+#
+# ```{exercise-start} Nearly independent
+# :label: ex-probability-decimal
+# ```
+# Two variables have the joint law
+#
+# | $m$ | $n$ | $p(m, n)$ |
+# | --: | --: | --: |
+# | −1 | 1 | 0.04 |
+# | −1 | 2 | 0.06 |
+# | 0 | 1 | 0.05 |
+# | 0 | 2 | 0.08 |
+# | 1 | 1 | 0.30 |
+# | 1 | 2 | 0.47 |
+#
+# Find $p(m)$ and $p(n)$, and the conditional laws $p(m \mid n)$ and $p(n \mid m)$.
+# Are the two independent, and why?
+# About how many draws would show it? (Use the test of the next exercise, at 5 %.)
+# ```{exercise-end}
+# ```
+#
+# ```{solution-start} ex-probability-decimal
+# :class: dropdown
+# ```
+# Sums of rows and of columns give $p(m) = (0.10, 0.13, 0.77)$ and $p(n) = (0.39, 0.61)$; divided by them, the table gives the conditional laws that the cell prints.
+# They are dependent: a minor is not 0, $0.04 \cdot 0.08 - 0.06 \cdot 0.05 = 0.0002$, so $p(n \mid m)$ changes with $m$.
+# But no entry misses the product of its margins by more than 0.001.
+# $2 N I$ exceeds the limit of the $\chi^2$ law with $(3 - 1)(2 - 1) = 2$ degrees of freedom only for about $N = \chi^2_{0.95} / 2 I$ draws.
+# (The sheet announces the values 1, 2, 3 for both variables; its table has those above.)
+
+# %%
+states = {"m": ["−1", "0", "1"], "n": ["1", "2"]}
+law = Table([[0.04, 0.06], [0.05, 0.08], [0.30, 0.47]], states)
+print(
+    "p(m | n), a row for each n:",
+    law.conditional("m", "n").values.numpy().round(4),
+)
+print(
+    "p(n | m), a row for each m:",
+    law.conditional("n", "m").values.numpy().round(4),
+)
+alone = law.marginal("m").values[:, None] * law.marginal("n").values
+off = (law.values - alone).abs().max().item()
+nats_of = information(law, "m", "n")
+needed = -log(0.05) / nats_of  # chi^2 with 2 degrees: P = exp(-x / 2)
+assert not independent(law, "m", "n") and off < 0.00101
+assert abs(chdtrc(2, 2 * needed * nats_of) - 0.05) < 1e-9
+print(f"off by {off:.4f}; I = {nats_of:.2e} nats; about {needed:,.0f} draws")
 
 # %% [markdown]
 # ```{solution-end}

@@ -55,7 +55,7 @@ import networkx as nx
 import numpy as np
 import torch
 from IPython.display import Markdown
-from scipy.optimize import brentq
+from scipy.optimize import brentq, minimize, minimize_scalar
 from torch.autograd.functional import hessian, jacobian
 
 from companion import figures, graphs
@@ -212,6 +212,18 @@ check("thm-variational-gap", about="a bound", of="nets and laws q").at_most(
 
 # %% [markdown]
 # To raise the bound is to bring $q$ nearer to the posterior, and we can do it without knowing the posterior: $\mathcal L$ holds only $p(x, z)$.
+#
+# The bound has a second form, the one that most of the later chapters train.
+# Where $p(x, z) = p(z)\, p(x \mid z)$ has a prior, $\mathbb E_q \log p(z) + H(q) = -\mathrm{KL}(q(z) \,\|\, p(z))$, so
+#
+# $$
+# \mathcal L(q) = \mathbb E_q \log p(x \mid z) - \mathrm{KL}(q(z) \,\|\, p(z)):
+# $$ (eq-variational-prior)
+#
+# how well $q$ explains what was seen, less how far it leaves the prior.
+# (Some notes write $\log p(x)$ on the left side. That is an equality only if $q$ is the posterior.)
+# The family of $q$ decides how small the gap can be: one family may hold the posterior, and another leave a gap that no data and no training can close ({ref}`ex-variational-families`).
+# This chapter's family is that of all products.
 #
 # (sec-variational-factor)=
 # ## The best factor is the exponential of a mean logarithm
@@ -1581,6 +1593,179 @@ ratios = [after / before for before, after in itertools.pairwise(errors)]
 assert all(math.isclose(ratio, rho**2) for ratio in ratios)
 assert bounds == sorted(bounds)
 print(f"the error shrinks by {ratios[0]:.4f} in a sweep, rho^2 = {rho**2:.4f}")
+
+# %% [markdown]
+# ```{solution-end}
+# ```
+#
+# ```{exercise-start} A family that cannot, and one that can
+# :label: ex-variational-families
+# ```
+# Here $q$ is no product but a law of one parameter or two.
+#
+# (a) Let $z \sim \mathcal N(0, 1)$ and $x_k \mid z \sim \mathcal N(z, \sigma_k^2)$ for $k = 1, 2$.
+# Approximate $p(z \mid x_1, x_2)$ by a Laplace law, $q(z) = \frac{1}{2 b} e^{-|z - m| / b}$.
+# Find the best $m$ and $b$ in closed form, and the gap that is left.
+#
+# (b) Let $p(z) = e^{-z}$, $z > 0$, and $p(x \mid z) = z\, e^{-z x}$, $x > 0$.
+# Approximate $p(z \mid x)$ by $q_\theta(z) = \theta^2 z\, e^{-\theta z}$, whose mean is $2 / \theta$.
+# Find the best $\theta$, and the gap that is left.
+# ```{exercise-end}
+# ```
+#
+# ```{solution-start} ex-variational-families
+# :class: dropdown
+# ```
+# (a) The posterior is $\mathcal N(\mu, 1 / \Lambda)$ with $\Lambda = 1 + \sigma_1^{-2} + \sigma_2^{-2}$ and $\mu = (x_1 / \sigma_1^2 + x_2 / \sigma_2^2) / \Lambda$: add the exponents and complete the square.
+# The Laplace law has the mean $m$, the variance $2 b^2$ and the entropy $1 + \log 2 b$.
+# So
+#
+# $$
+# \begin{aligned}
+# \mathrm{KL}(q \,\|\, p) = {} & -1 - \log 2 b + \tfrac12 \log \tfrac{2 \pi}{\Lambda} \\
+# & + \tfrac12 \Lambda \big(2 b^2 + (m - \mu)^2\big).
+# \end{aligned}
+# $$ (eq-variational-laplace)
+#
+# It is least for $m = \mu$, and $-\frac1b + 2 \Lambda b = 0$, that is $b = 1 / \sqrt{2 \Lambda}$: the variances agree.
+# What is left is $\tfrac12 \log \pi - \tfrac12 \approx 0.072$ nats *whatever the data*: an ELBO of this family misses $\log p(x)$ by that much, and no training can close the gap.
+#
+# (b) $\log p(x, z) = \log z - z (1 + x)$ and $-\log q_\theta = -2 \log \theta - \log z + \theta z$; the logarithms of $z$ cancel.
+# With $\mathbb E_q z = 2 / \theta$, $\mathcal L(\theta) = 2 - 2 \log \theta - 2 (1 + x) / \theta$.
+# Its derivative $-\frac2\theta + \frac{2 (1 + x)}{\theta^2}$ is 0 at $\theta = 1 + x$ only, a maximum, where $\mathcal L = -2 \log(1 + x)$.
+# That is $\log p(x)$, since $p(x) = \int_0^\infty z\, e^{-z (1 + x)} dz = (1 + x)^{-2}$: the family holds the posterior, and the gap is 0.
+#
+# The code knows none of these formulas: it sums over a grid and searches.
+
+# %%
+grid = torch.linspace(-40, 40, 400_001, dtype=torch.float64)
+width = (grid[1] - grid[0]).item()
+
+
+def grid_bound(log_joint, log_q):
+    """E_q[log p(x, z) - log q(z)] by a sum over the grid."""
+    weight = log_q.exp()
+    kept = weight > 0
+    return (weight * (log_joint - log_q))[kept].sum().item() * width
+
+
+def normal_log(x, mean, variance):
+    return (
+        -((x - mean) ** 2) / variance / 2
+        - math.log(2 * math.pi * variance) / 2
+    )
+
+
+# %%
+rows = []
+for x1, x2, v1, v2 in ((0.3, 1.2, 0.5, 2.0), (-3.0, 4.0, 1.0, 0.2)):
+    prec = 1 + 1 / v1 + 1 / v2
+    mid = (x1 / v1 + x2 / v2) / prec
+    log_p = normal_log(grid, 0.0, 1.0)
+    log_p = log_p + normal_log(x1, grid, v1) + normal_log(x2, grid, v2)
+    truth = log_p.logsumexp(0).item() + math.log(width)
+
+    def loss(of, log_p=log_p):
+        m, log_b = of
+        log_q = -(grid - m).abs() / math.exp(log_b) - log_b - math.log(2)
+        return -grid_bound(log_p, log_q)
+
+    best = minimize(loss, [0.0, 0.0], method="Nelder-Mead", tol=1e-10)
+    assert abs(best.x[0] - mid) < 1e-3
+    assert abs(math.exp(best.x[1]) - (2 * prec) ** -0.5) < 1e-3
+    rows.append(
+        {"model": f"Laplace, x = {x1:g}, {x2:g}", "gap": truth + best.fun}
+    )
+assert all(abs(r["gap"] - math.log(math.pi) / 2 + 0.5) < 1e-4 for r in rows)
+
+# %%
+positive = grid[grid > 0]
+for x in (0.5, 4.0):
+    log_p = positive.log() - positive * (1 + x)
+    truth = log_p.logsumexp(0).item() + math.log(width)
+
+    def loss_of(rate, log_p=log_p):
+        log_q = 2 * math.log(rate) + positive.log() - rate * positive
+        return -grid_bound(log_p, log_q)
+
+    best = minimize_scalar(loss_of, bounds=(0.1, 20), method="bounded")
+    assert abs(best.x - (1 + x)) < 1e-3
+    assert abs(truth + 2 * math.log(1 + x)) < 1e-6
+    rows.append({"model": f"Gamma, x = {x:g}", "gap": truth + best.fun})
+assert all(abs(row["gap"]) < 1e-6 for row in rows[2:])
+results_table([row | {"gap": round(row["gap"], 6)} for row in rows])
+
+# %% [markdown]
+# ```{solution-end}
+# ```
+#
+# ```{exercise-start} Two switches and a dial
+# :label: ex-variational-switches
+# ```
+# Two hidden switches $h_1, h_2 \in \{0, 1\}$, each on with probability $\tfrac12$, move a dial: $p(v \mid h) = \mathcal N(v;\ w_0 + w_1 h_1 + w_2 h_2,\ \sigma^2)$, a Bayesian network $h_1 \to v \leftarrow h_2$.
+# The dial was read twice, $v^1 = 1$ and $v^2 = -1$.
+# Give each reading $i$ a fully factorised posterior of its own, not amortised, with the parameters $Q^i_{jk} = q^i_j(h_j = k)$.
+# Derive the evidence lower bound of both readings, and simplify it.
+# What is the update of $Q^i_{11}$?
+# ```{exercise-end}
+# ```
+#
+# ```{solution-start} ex-variational-switches
+# :class: dropdown
+# ```
+# By {prf:ref}`thm-variational-bayes-net` (with a density in the place of the table of $v$) the bound is a sum of local means.
+# Write $m_{ij} = Q^i_{j1}$, so $Q^i_{j0} = 1 - m_{ij}$.
+#
+# 1. Each prior term is $\sum_k Q^i_{jk} \log \tfrac12 = -\log 2$, whatever $Q$.
+# 2. Each entropy is $H(m) = -m \log m - (1 - m) \log(1 - m)$.
+# 3. The dial's term is $-\tfrac12 \log 2 \pi \sigma^2 - \frac{1}{2 \sigma^2} \mathbb E_q (v^i - w_0 - w_1 h_1 - w_2 h_2)^2$. A mean square is the square of the mean plus the variance; under $q$ the switches are independent, so the variance is $\sum_j w_j^2 m_{ij} (1 - m_{ij})$.
+#
+# Together
+#
+# $$
+# \begin{aligned}
+# \mathcal L = \sum_{i=1}^2 \Big\{ & -2 \log 2 - \tfrac12 \log 2 \pi \sigma^2 + \sum_j H(m_{ij}) \\
+# & - \tfrac{1}{2 \sigma^2} \big(v^i - w_0 - \textstyle\sum_j w_j m_{ij}\big)^2 \\
+# & - \tfrac{1}{2 \sigma^2} \textstyle\sum_j w_j^2 m_{ij} (1 - m_{ij}) \Big\}.
+# \end{aligned}
+# $$ (eq-variational-switches)
+#
+# The sheet leaves $w$ and $\sigma$ as symbols, so the data only fill in $v^1 = 1$ and $v^2 = -1$.
+# For the update take {eq}`eq-variational-factor`: the logarithm of the odds is the difference of the dial's term between $h_1 = 1$ and $h_1 = 0$, in the mean over $h_2$: $\log \frac{m_{i1}}{1 - m_{i1}} = \frac{w_1}{\sigma^2} \big(v^i - w_0 - w_2 m_{i2} - \tfrac12 w_1\big)$.
+
+# %%
+switches = torch.cartesian_prod(*[torch.tensor([0.0, 1.0]).double()] * 2)
+readings = torch.tensor([1.0, -1.0]).double()
+
+
+def by_formula(w, s2, m):
+    """The bound of both readings; m: (2 readings, 2 switches)."""
+    off = readings - w[0] - m @ w[1:]
+    spare = (w[1:] ** 2 * m * (1 - m)).sum(1)
+    h = -torch.xlogy(m, m) - torch.xlogy(1 - m, 1 - m)
+    fit = -(off**2 + spare) / s2 / 2 - math.log(2 * math.pi * s2) / 2
+    return (fit - 2 * math.log(2) + h.sum(1)).sum()
+
+
+def by_sum(w, s2, m):
+    """The same by a sum over the four states of the switches."""
+    q = (switches * m[:, None] + (1 - switches) * (1 - m[:, None])).prod(-1)
+    fit = normal_log(readings[:, None], w[0] + switches @ w[1:], s2)
+    return (q * (fit - 2 * math.log(2) - q.log())).sum()
+
+
+# %%
+rng = torch.Generator().manual_seed(seed)
+for _ in range(20):
+    w = torch.randn(3, generator=rng).double()
+    m = torch.rand(2, 2, generator=rng).double()
+    assert torch.isclose(by_formula(w, 0.7, m), by_sum(w, 0.7, m))
+    odds = w[1] / 0.7 * (readings - w[0] - w[2] * m[:, 1] - w[1] / 2)
+    m[:, 0] = odds.sigmoid()
+    m.requires_grad_()
+    (slope,) = torch.autograd.grad(by_formula(w, 0.7, m), m)
+    assert slope[:, 0].abs().max() < 1e-9  # nothing left to gain
+print("the bound by the formula and by the sum agree; the update is a maximum")
 
 # %% [markdown]
 # ```{solution-end}

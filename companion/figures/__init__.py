@@ -10,6 +10,7 @@ from companion.figures.latents import latent_grid, latent_map
 from companion.figures.layouts import circle, layered
 from companion.figures.probability_tables import ProbabilityTable, probability_table
 from companion.figures.separation import SeparationExplorable
+from companion.figures.sketches import Sketch
 from companion.figures.source import Source, show_source
 from companion.figures.style import COLOURS, LINES, blank, colour, use_style
 from companion.figures.tables import TextTable, results_table
@@ -21,6 +22,7 @@ __all__ = [
     "Explorable",
     "ProbabilityTable",
     "SeparationExplorable",
+    "Sketch",
     "Source",
     "TextTable",
     "blank",

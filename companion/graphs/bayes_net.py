@@ -6,6 +6,7 @@ from collections.abc import Hashable, Iterable, Mapping
 from functools import partial
 from math import prod
 from numbers import Integral
+from typing import Any
 
 import networkx as nx
 import torch
@@ -13,6 +14,7 @@ from torch import Tensor
 
 from companion.graphs.independence import Reachability, topological
 from companion.graphs.product import Product
+from companion.graphs.rows import Chance, graph_of, places, source_of
 from companion.graphs.statements import as_set, in_order
 from companion.graphs.table import Evidence, States, Table, listed, state_index
 
@@ -27,6 +29,16 @@ class BayesNet:
     for every state of the parents, sums to 1. The tables say what the graph `dag` is. `nodes`
     lists them parents first. Raises `ValueError` for a cycle, a row that does not sum to 1, a
     parent without a table, and states on which two tables disagree.
+
+    >>> rain = Table([0.8, 0.2], {"rain": ["no", "yes"]})
+    >>> wet = Table([[0.9, 0.1], [0.2, 0.8]], {"rain": ["no", "yes"], "grass": ["dry", "wet"]})
+    >>> net = BayesNet({"rain": rain, "grass": wet})
+    >>> net
+    BayesNet of 2 nodes, 1 edges, 3 parameters
+    >>> round(net.posterior("rain", {"grass": "wet"})["yes"], 3)
+    0.667
+    >>> BayesNet.fit(net.dag, net.states, net.labels(net.sample(100, generator=0)))
+    BayesNet of 2 nodes, 1 edges, 3 parameters
     """
 
     def __init__(self, tables: Mapping[Hashable, Table]) -> None:
@@ -103,20 +115,27 @@ class BayesNet:
         """Return the most probable state of all other nodes, and log p of it with the evidence."""
         return self._product.most_probable(evidence or {})
 
-    def log_prob(self, x: Tensor) -> Tensor:
-        """Return log p(x) in nats; x: (N, nodes) int64, the places of the states -> (N,)."""
-        self._check_data(x)
+    def log_prob(self, x: Any) -> Tensor:
+        """Return log p(x) in nats, (N,).
+
+        x: (N, nodes) int64, the places of the states, columns in the order of `nodes`; or data
+        with names, as in `fit`.
+        """
+        x = places(x, self.states)
         log_prob = torch.zeros(len(x), dtype=torch.float64)
         for _node, table in self.tables.items():
             columns = [x[:, self._place[name]] for name in table.names]
             log_prob = log_prob + table.values[tuple(columns)].log()
         return log_prob
 
-    def sample(self, n: int, generator: torch.Generator | None = None) -> Tensor:
-        """Draw n rows, each node after its parents; (n, nodes) int64, the places of the states."""
+    def sample(self, n: int, generator: Chance = None) -> Tensor:
+        """Draw n rows, each node after its parents; (n, nodes) int64, the places of the states.
+
+        `generator`: a torch.Generator, or a seed. `labels` names the states.
+        """
         if not isinstance(n, Integral) or n < 0:
             raise ValueError(f"needs a whole number of draws, 0 or above, got {n}")
-        x = torch.zeros(n, len(self.nodes), dtype=torch.int64)
+        generator, x = source_of(generator), torch.zeros(n, len(self.nodes), dtype=torch.int64)
         for i, (node, table) in enumerate(self.tables.items()):
             rows = table.values[tuple(x[:, self._place[p]] for p in self.dag.pred[node])]
             threshold = torch.rand(n, 1, generator=generator, dtype=torch.float64)
@@ -137,26 +156,37 @@ class BayesNet:
         return BayesNet(tables)
 
     def labels(self, x: Tensor) -> list[dict[Hashable, str]]:
-        """Name the states of rows (N, nodes) of places."""
-        self._check_data(x)
+        """Name the states of rows (N, nodes) of places; `places` takes the names back."""
+        x = places(x, self.states)
         names = self.states.items()
         return [{n: s[i] for (n, s), i in zip(names, row, strict=True)} for row in x.tolist()]
 
+    def places(self, data: Any) -> Tensor:
+        """Read data with names, as in `fit`, as rows (N, nodes) of places."""
+        return places(data, self.states)
+
     @classmethod
-    def fit(cls, dag: nx.DiGraph, states: States, x: Tensor, prior: float = 1.0) -> BayesNet:
+    def fit(cls, dag: nx.DiGraph, states: States, x: Any, prior: float = 1.0) -> BayesNet:
         """Estimate the tables from data: posterior mean under a Dirichlet prior on each row.
 
-        `x`: (N, nodes) int64, the places of the states, columns in the order of `states`.
-        `prior`: pseudo-counts of each cell; 0 gives maximum likelihood, 1 is Laplace's rule.
-        Raises `ValueError` for a negative prior, and with prior 0 for a row without data.
+        `x`: a data frame, a dictionary of columns, an array with named fields or a list of
+        dictionaries; or a tensor (N, nodes) int64 of places, whose columns have no names: then
+        `states` must be in the order of the network's `nodes`, parents first. `prior`:
+        pseudo-counts of each cell; 0 gives maximum likelihood, 1 is Laplace's rule. Raises
+        `ValueError` for columns in another order, a negative prior, and with prior 0 for a row
+        without data.
         """
         if not prior >= 0:
             raise ValueError(f"needs a prior of at least 0 pseudo-counts, got {prior}")
+        dag, named = graph_of(dag), not isinstance(x, Tensor)
+        as_set(topological(dag), states)
+        if named:  # what has names may have more
+            states = {node: labels for node, labels in states.items() if node in dag}
+        as_set(list(states), dag)
+        x = places(x, states)
         sizes = {node: len(labels) for node, labels in states.items()}
-        as_set(list(dag.nodes), sizes)
-        check_data(x, sizes)
         place, tables = {node: i for i, node in enumerate(sizes)}, {}
-        for node in topological(dag):
+        for node in sizes:
             names = [*dag.pred[node], node]
             counts = torch.full([sizes[n] for n in names], float(prior), dtype=torch.float64)
             at = tuple(x[:, place[n]] for n in names)
@@ -165,14 +195,21 @@ class BayesNet:
                 raise ValueError(f"no data for a row of p({node} | ...): give a prior above 0")
             shares = counts / counts.sum(-1, keepdim=True)
             tables[node] = Table(shares, {n: states[n] for n in names})
-        return cls(tables)
+        net = cls(tables)
+        if not named and net.nodes != list(states):
+            orders = [", ".join(map(str, some)) for some in (states, net.nodes)]
+            raise ValueError(
+                f"columns without names must be in the order of the network: {orders[1]}; the "
+                f"states are in the order {orders[0]}: give a data frame or a dictionary"
+            )
+        return net
 
     @classmethod
     def random(
         cls,
         dag: nx.DiGraph,
         sizes: int | Mapping[Hashable, int] = 2,
-        generator: torch.Generator | None = None,
+        generator: Chance = None,
     ) -> BayesNet:
         """Draw every row of every table uniformly from the simplex; `sizes`: states of a node.
 
@@ -180,7 +217,7 @@ class BayesNet:
         """
         of = sizes if isinstance(sizes, Mapping) else dict.fromkeys(dag.nodes, sizes)
         in_order(list(dag.nodes), of)
-        tables = {}
+        generator, tables = source_of(generator), {}
         for node in topological(dag):
             if not isinstance(of[node], Integral) or of[node] < 1:
                 raise ValueError(f"{node!r} needs a whole number of states, got {of[node]}")
@@ -199,19 +236,3 @@ class BayesNet:
                 above.add(node)
                 todo += self.dag.pred[node]
         return [self._place[node] for node in above]
-
-    def _check_data(self, x: Tensor) -> None:
-        check_data(x, {node: len(labels) for node, labels in self.states.items()})
-
-
-def check_data(x: Tensor, sizes: Mapping[Hashable, int]) -> None:
-    """Raise `ValueError` unless x is (N, nodes) int64 and each column within its states."""
-    if not isinstance(x, Tensor):
-        raise ValueError(f"data must be a tensor (N, {len(sizes)}) int64, got {type(x).__name__}")
-    if x.ndim != 2 or x.shape[1] != len(sizes) or x.dtype != torch.int64:
-        need = f"(N, {len(sizes)}) int64"
-        raise ValueError(f"data must be {need}, got {tuple(x.shape)} {x.dtype}")
-    for column, (node, size) in zip(x.T, sizes.items(), strict=True):
-        if len(column) and not 0 <= int(column.min()) <= int(column.max()) < size:
-            extremes = f"{int(column.min())} to {int(column.max())}"
-            raise ValueError(f"states of {node!r} are 0 to {size - 1}, got {extremes}")

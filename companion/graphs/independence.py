@@ -1,29 +1,41 @@
 """What a directed graph says about independence: d-separation, its trails, equivalence.
 
-Graphs are `networkx` graphs; a node may be anything hashable. Where several nodes are meant, any
-iterable of them does.
+Graphs are `networkx` graphs, or networks, which have one; a node may be anything hashable. Where
+several nodes are meant, any iterable of them does.
 """
 
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable
 from itertools import combinations
+from typing import TYPE_CHECKING, Any
 
 import networkx as nx
 
+from companion.graphs.rows import graph_of
 from companion.graphs.statements import Statement, disjoint, in_order, statements
+
+if TYPE_CHECKING:
+    from companion.graphs.bayes_net import BayesNet
 
 Nodes = Hashable | Iterable[Hashable]
 
 
-def topological(dag: nx.DiGraph) -> list[Hashable]:
-    """Order the nodes, parents first; raises `ValueError` that names a cycle if there is one."""
+def arrows_of(net: Any) -> nx.DiGraph:
+    """Return a directed graph, or that of a Bayesian network; raises `ValueError` for others."""
+    dag = graph_of(net)
     if not isinstance(dag, nx.DiGraph):
-        raise ValueError(f"needs a networkx.DiGraph, got {type(dag).__name__}")
+        raise ValueError(f"needs a networkx.DiGraph or a BayesNet, got {type(dag).__name__}")
+    return dag
+
+
+def topological(dag: nx.DiGraph | BayesNet) -> list[Hashable]:
+    """Order the nodes, parents first; raises `ValueError` that names a cycle if there is one."""
+    graph = arrows_of(dag)
     try:
-        return list(nx.topological_sort(dag))
+        return list(nx.topological_sort(graph))
     except nx.NetworkXUnfeasible:
-        cycle = [edge[0] for edge in nx.find_cycle(dag)]
+        cycle = [edge[0] for edge in nx.find_cycle(graph)]
         around = " → ".join(map(str, [*cycle, cycle[0]]))
         raise ValueError(f"the graph has a cycle: {around}") from None
 
@@ -33,9 +45,16 @@ class Reachability:
 
     A query looks at each edge at most four times (Shachter 1998; Koller and Friedman 2009,
     algorithm 3.1). Raises `ValueError` for a graph with a cycle.
+
+    >>> ball = Reachability(nx.DiGraph([("rain", "wet"), ("hose", "wet")]))
+    >>> ball.separated("rain", "hose"), ball.separated("rain", "hose", given=["wet"])
+    (True, False)
+    >>> ball.trail("rain", "hose", given=["wet"])
+    ['rain', 'wet', 'hose']
     """
 
-    def __init__(self, dag: nx.DiGraph) -> None:
+    def __init__(self, dag: nx.DiGraph | BayesNet) -> None:
+        dag = arrows_of(dag)
         self.nodes = topological(dag)
         self.place = {node: i for i, node in enumerate(self.nodes)}
         self.parents = [[self.place[p] for p in dag.pred[node]] for node in self.nodes]
@@ -115,7 +134,7 @@ class Reachability:
         return None
 
 
-def d_separated(dag: nx.DiGraph, x: Nodes, y: Nodes, given: Nodes = ()) -> bool:
+def d_separated(dag: nx.DiGraph | BayesNet, x: Nodes, y: Nodes, given: Nodes = ()) -> bool:
     """Say whether `given` d-separates `x` from `y` (Pearl 1988).
 
     For many queries on one graph make one `Reachability(dag)`. Raises `ValueError` for a cycle,
@@ -124,45 +143,50 @@ def d_separated(dag: nx.DiGraph, x: Nodes, y: Nodes, given: Nodes = ()) -> bool:
     return Reachability(dag).separated(x, y, given)
 
 
-def active_trail(dag: nx.DiGraph, x: Nodes, y: Nodes, given: Nodes = ()) -> list[Hashable] | None:
+def active_trail(
+    dag: nx.DiGraph | BayesNet, x: Nodes, y: Nodes, given: Nodes = ()
+) -> list[Hashable] | None:
     """Return a shortest trail that shows why `x` and `y` are not d-separated, or None."""
     return Reachability(dag).trail(x, y, given)
 
 
-def d_separations(dag: nx.DiGraph) -> frozenset[Statement]:
+def d_separations(dag: nx.DiGraph | BayesNet) -> frozenset[Statement]:
     """Return all statements that d-separation gives; their number grows as 4 ** nodes."""
     ball = Reachability(dag)
     return frozenset(s for s in statements(ball.nodes) if ball.separated(*s))
 
 
-def markov_blanket(dag: nx.DiGraph, node: Hashable) -> set[Hashable]:
+def markov_blanket(dag: nx.DiGraph | BayesNet, node: Hashable) -> set[Hashable]:
     """Return parents, children and the children's other parents: given them, nothing else counts.
 
     Raises `ValueError` for a node that is not there.
     """
+    dag = arrows_of(dag)
     (node,) = in_order([node], dag)
     spouses = {parent for child in dag.succ[node] for parent in dag.pred[child]}
     return (set(dag.pred[node]) | set(dag.succ[node]) | spouses) - {node}
 
 
-def skeleton(dag: nx.DiGraph) -> nx.Graph:
+def skeleton(dag: nx.DiGraph | BayesNet) -> nx.Graph:
     """Forget the directions."""
-    graph = nx.Graph()
+    dag, graph = graph_of(dag), nx.Graph()
     graph.add_nodes_from(dag.nodes)
     graph.add_edges_from(dag.edges)
     return graph
 
 
-def moral(dag: nx.DiGraph) -> nx.Graph:
+def moral(dag: nx.DiGraph | BayesNet) -> nx.Graph:
     """Marry the parents of each node, then forget the directions."""
+    dag = arrows_of(dag)
     graph = skeleton(dag)
     for node in dag.nodes:
         graph.add_edges_from(combinations(dag.pred[node], 2))
     return graph
 
 
-def v_structures(dag: nx.DiGraph) -> set[tuple[frozenset[Hashable], Hashable]]:
+def v_structures(dag: nx.DiGraph | BayesNet) -> set[tuple[frozenset[Hashable], Hashable]]:
     """Return ({a, b}, c) for every a → c ← b whose a and b are not joined by an edge."""
+    dag = arrows_of(dag)
     return {
         (frozenset((a, b)), child)
         for child in dag.nodes
@@ -171,11 +195,12 @@ def v_structures(dag: nx.DiGraph) -> set[tuple[frozenset[Hashable], Hashable]]:
     }
 
 
-def markov_equivalent(first: nx.DiGraph, second: nx.DiGraph) -> bool:
+def markov_equivalent(first: nx.DiGraph | BayesNet, second: nx.DiGraph | BayesNet) -> bool:
     """Say whether the same laws factorise over both (Verma and Pearl 1990).
 
     They do if and only if nodes, skeletons and v-structures agree.
     """
+    first, second = arrows_of(first), arrows_of(second)
     for dag in (first, second):
         topological(dag)
     same_edges = {frozenset(e) for e in first.edges} == {frozenset(e) for e in second.edges}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Sequence
 from itertools import combinations, pairwise
 from math import log, prod
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import networkx as nx
 import numpy as np
@@ -19,9 +19,13 @@ from companion.graphs.elimination import (
     run,
     scaled,
 )
+from companion.graphs.rows import tables_of
 from companion.graphs.statements import in_order
 from companion.graphs.table import Evidence, Table, impossible, merged_states, state_index
-from companion.words import nearest
+
+if TYPE_CHECKING:
+    from companion.graphs.bayes_net import BayesNet
+    from companion.graphs.markov_net import MarkovNet
 
 Part = tuple[Scope, np.ndarray]
 
@@ -32,13 +36,18 @@ class Beliefs(NamedTuple):
     cliques: list[Table]
     log_partition: float
 
-    def marginal(self, name: Hashable) -> Table:
-        """Return the law of one variable; raises `ValueError` for one that is not there."""
-        known = dict.fromkeys(n for law in self.cliques for n in law.states)
-        if name not in known:
-            raise ValueError(f"no variable {name!r} {nearest(name, known)}")
-        holding = [law for law in self.cliques if name in law.states]
-        return min(holding, key=lambda law: law.values.numel()).marginal(name)
+    def marginal(self, query: object) -> Table:
+        """Return the law of one variable, or of several that stand in one clique.
+
+        Raises `ValueError` for a name that is not there, and for names that no clique holds
+        together.
+        """
+        names = in_order(query, dict.fromkeys(n for law in self.cliques for n in law.states))
+        holding = [law for law in self.cliques if set(names) <= set(law.states)]
+        if not holding:
+            together = ", ".join(map(str, names))
+            raise ValueError(f"no clique holds {together} together: ask the network's own sum")
+        return min(holding, key=lambda law: law.values.numel()).marginal(*names)
 
 
 class JunctionTree:
@@ -47,12 +56,20 @@ class JunctionTree:
     The graph of the tables is triangulated by an elimination order, its maximal cliques are
     joined by the spanning tree with the largest separators (Lauritzen and Spiegelhalter 1988;
     Jensen and Jensen 1994). `cliques` are tuples of variables, `tree` joins their places.
-    Numbers only: gradients stop here. Raises `ValueError` for tables without any variable, and
-    for a clique of more than 2^27 cells.
+    Numbers only: gradients stop here. `tables` may be a network. Raises `ValueError` for tables
+    without any variable, and for a clique of more than 2^27 cells.
+
+    >>> agree = [[2.0, 1.0], [1.0, 2.0]]
+    >>> tree = JunctionTree([Table(agree, "ab"), Table(agree, "bc")])
+    >>> tree.cliques, tree.separator(0, 1)
+    ([('a', 'b'), ('b', 'c')], ('b',))
+    >>> round(tree.calibrate({"a": "1"}).marginal("c")["1"], 3)
+    0.556
     """
 
-    def __init__(self, tables: Sequence[Table]) -> None:
-        self.tables, self.states = list(tables), merged_states(tables)
+    def __init__(self, tables: Sequence[Table] | BayesNet | MarkovNet) -> None:
+        tables = tables_of(tables)
+        self.tables, self.states = tables, merged_states(tables)
         if not self.states:
             raise ValueError("a junction tree needs at least one variable, got none")
         self.cliques = maximal_scopes([table.names for table in tables], self.states)

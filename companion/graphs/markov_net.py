@@ -5,34 +5,47 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterable, Sequence
 from itertools import combinations
 from math import inf, prod
+from typing import Any
 
 import networkx as nx
 import torch
 from torch import Tensor
 
-from companion.graphs.bayes_net import MOST_JOINT, BayesNet, check_data
+from companion.graphs.bayes_net import MOST_JOINT, BayesNet
 from companion.graphs.elimination import interaction_graph
 from companion.graphs.junction_tree import JunctionTree
 from companion.graphs.product import Product
+from companion.graphs.rows import Chance, check_data, places, source_of, tables_of
 from companion.graphs.statements import as_set, in_order
-from companion.graphs.table import Evidence, Table, impossible
-from companion.graphs.undirected import check_nodes
+from companion.graphs.table import Evidence, Table, impossible, state_index
+from companion.graphs.undirected import check_nodes, lines_of
 
 
 class MarkovNet:
     """The law p(x) = (1 / Z) prod_c phi_c(x_c) of discrete variables.
 
-    `factors`: tables of nonnegative numbers, which need not sum to anything. `graph` joins
-    what a factor names together; a graph of your own must do so too, and may join more.
-    Raises `ValueError` for a factor over nodes that the graph does not join, and for factors
-    that disagree on the states of a variable.
+    `factors`: tables of nonnegative numbers, which need not sum to anything; or a network,
+    whose tables they are. `graph` joins what a factor names together; a graph of your own must
+    do so too, and may join more. Raises `ValueError` for a factor over nodes that the graph
+    does not join, and for factors that disagree on the states of a variable.
+
+    >>> agree = [[2.0, 1.0], [1.0, 2.0]]
+    >>> net = MarkovNet([Table(agree, "ab"), Table(agree, "bc"), Table(agree, "ca")])
+    >>> net
+    MarkovNet of 3 nodes, 3 factors, 3 edges
+    >>> round(net.marginal("c", {"a": "1"})["1"], 3)
+    0.714
+    >>> net.gibbs(10, chains=4, evidence={"a": "1"}, generator=0).shape
+    torch.Size([10, 4, 3])
     """
 
-    def __init__(self, factors: Sequence[Table], graph: nx.Graph | None = None) -> None:
-        self.factors = list(factors)
+    def __init__(
+        self, factors: Sequence[Table] | BayesNet | MarkovNet, graph: nx.Graph | None = None
+    ) -> None:
+        self.factors = tables_of(factors)
         self._product = Product(self.factors)
         self.states = self._product.states
-        needed = interaction_graph([factor.names for factor in factors])
+        needed = interaction_graph([factor.names for factor in self.factors])
         self.graph = needed if graph is None else graph
         as_set(list(self.graph.nodes), self.states)
         as_set(list(self.states), self.graph)
@@ -41,10 +54,14 @@ class MarkovNet:
                 raise ValueError(f"a factor names {a!r} and {b!r}, which the graph does not join")
         self.nodes = list(self.states)
 
+    def __repr__(self) -> str:
+        sizes = f"{len(self.nodes)} nodes, {len(self.factors)} factors"
+        return f"MarkovNet of {sizes}, {self.graph.number_of_edges()} edges"
+
     @classmethod
     def from_bayes(cls, net: BayesNet) -> MarkovNet:
         """Read a Bayesian network's tables as factors over its moral graph; then Z is 1."""
-        return cls(list(net.tables.values()))
+        return cls(net)
 
     def log_partition(self, evidence: Evidence | None = None) -> float:
         """Return log Z, or the log of the sum over what the evidence leaves open; exact."""
@@ -70,9 +87,9 @@ class MarkovNet:
             raise ValueError(f"the joint law has {cells:,} cells, above {MOST_JOINT:,}")
         return self.marginal(self.nodes)
 
-    def log_prob(self, x: Tensor) -> Tensor:
-        """Return log p(x) in nats; x: (N, nodes) int64, the places of the states -> (N,)."""
-        check_data(x, {node: len(states) for node, states in self.states.items()})
+    def log_prob(self, x: Any) -> Tensor:
+        """Return log p(x) in nats, (N,); x as in `BayesNet.log_prob`."""
+        x = places(x, self.states)
         place = {node: i for i, node in enumerate(self.nodes)}
         log_product = torch.zeros(len(x), dtype=torch.float64)
         for factor in self.factors:
@@ -110,32 +127,48 @@ class MarkovNet:
         sweeps: int,
         chains: int = 1,
         start: Tensor | None = None,
-        generator: torch.Generator | None = None,
+        generator: Chance = None,
+        evidence: Evidence | None = None,
     ) -> Tensor:
         """Draw each node in turn given all others (Geman and Geman 1984).
 
         Returns the states after each sweep, (sweeps, chains, nodes) int64. `start`: (chains,
-        nodes), and so many chains there are; uniform draws if not given. Raises `ValueError` for
-        a start of probability 0 that no single change can leave.
+        nodes), and so many chains there are; uniform draws if not given. `generator`: a
+        torch.Generator, or a seed. Nodes of the `evidence` keep their observed states: the law
+        that is kept is that of the others given them. Raises `ValueError` for a start that
+        contradicts the evidence, or of probability 0 that no single change can leave.
         """
         if sweeps < 0 or chains < 1:
             raise ValueError(f"needs sweeps >= 0 and chains >= 1, got {sweeps} and {chains}")
         sizes = {node: len(states) for node, states in self.states.items()}
+        generator, seen = source_of(generator), self._seen(evidence or {})
         if start is None:
             columns = [torch.randint(k, (chains,), generator=generator) for k in sizes.values()]
             start = torch.stack(columns, -1)
+            for i, state in seen.items():
+                start[:, i] = state
         check_data(start, sizes)
+        for i, state in seen.items():
+            if bool((start[:, i] != state).any()):
+                raise ValueError(f"the start of {self.nodes[i]!r} contradicts the evidence")
         x, states = start.clone(), []
         for _ in range(sweeps):
             for i, node in enumerate(self.nodes):
-                rows = self.conditional(node, x)
-                x[:, i] = torch.multinomial(rows, 1, generator=generator).squeeze(-1)
+                if i not in seen:
+                    rows = self.conditional(node, x)
+                    x[:, i] = torch.multinomial(rows, 1, generator=generator).squeeze(-1)
             states.append(x.clone())
         return torch.stack(states) if states else x.new_empty((0, *x.shape))
 
+    def _seen(self, evidence: Evidence) -> dict[int, int]:
+        """Turn evidence into places: of the node, of its state."""
+        names = in_order(list(evidence), self.states)
+        return {self.nodes.index(n): state_index(n, evidence[n], self.states[n]) for n in names}
 
-def maximal_cliques(graph: nx.Graph) -> list[tuple[Hashable, ...]]:
+
+def maximal_cliques(graph: nx.Graph | MarkovNet) -> list[tuple[Hashable, ...]]:
     """List the maximal cliques, each and all in the order of the graph's nodes."""
+    graph = lines_of(graph)
     place = {node: i for i, node in enumerate(graph.nodes)}
     cliques = [sorted(clique, key=place.__getitem__) for clique in nx.find_cliques(graph)]
     return [tuple(c) for c in sorted(cliques, key=lambda c: [place[node] for node in c])]

@@ -24,8 +24,16 @@ class Table:
 
     `values`: any shape that `states` implies, float64. `states`: variable -> labels of its
     states, in the order of the axes; or the variables alone, whose states are "0", "1", ...
-    Tables multiply by name, whatever the order of their axes. Raises `ValueError` for a shape
-    that does not fit, labels that repeat, and values that are negative or not finite.
+    ("ab" names two axes of one letter each; a word alone names the only axis.) Tables multiply
+    by name, whatever the order of their axes. Raises `ValueError` for a shape that does not fit,
+    labels that repeat, and values that are negative or not finite.
+
+    >>> rain = Table([0.8, 0.2], {"rain": ["no", "yes"]})
+    >>> wet = Table([[0.9, 0.1], [0.2, 0.8]], {"rain": ["no", "yes"], "grass": ["dry", "wet"]})
+    >>> (rain * wet).given({"grass": "wet"})
+    rain
+    no  0.333333
+    yes  0.666667
     """
 
     def __init__(self, values: object, states: States | Iterable[Name]) -> None:
@@ -36,7 +44,9 @@ class Table:
                 f"values must be an array of numbers, got {reprlib.repr(values)}"
             ) from None
         if not isinstance(states, Mapping):
-            names, shape = list(states), self.values.shape
+            shape = self.values.shape
+            word = isinstance(states, str) and len(shape) == 1
+            names = [states] if word else list(states)
             if len(set(names)) != len(names) or len(names) != len(shape):
                 raise ValueError(f"variables {names} do not name the axes of shape {tuple(shape)}")
             states = {n: [str(i) for i in range(k)] for n, k in zip(names, shape, strict=True)}
@@ -169,7 +179,10 @@ def merged_states(tables: Iterable[Table]) -> dict[Name, tuple[str, ...]]:
 def state_index(name: Name, state: str, labels: Sequence[str]) -> int:
     """Return the place of a state's label; raises `ValueError` with the nearest one."""
     if state not in labels:
-        raise ValueError(f"{name!r} has no state {state!r} {nearest(state, labels)}")
+        kinds = {type(label).__name__ for label in labels} - {type(state).__name__}
+        same = str(state) in map(str, labels)  # the word of a state that is none
+        why = f"; its states are {', '.join(sorted(kinds))}" if same and kinds else ""
+        raise ValueError(f"{name!r} has no state {state!r}{why} {nearest(state, labels)}")
     return list(labels).index(state)
 
 

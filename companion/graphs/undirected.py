@@ -8,24 +8,32 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Iterator, Sequence
 from itertools import combinations, product
+from typing import TYPE_CHECKING
 
 import networkx as nx
 
 from companion.graphs.independence import Nodes, d_separations
 from companion.graphs.information import independencies, independent
+from companion.graphs.rows import graph_of
 from companion.graphs.statements import Statement, as_set, disjoint, statements
 from companion.graphs.table import Table
+
+if TYPE_CHECKING:
+    from companion.graphs.bayes_net import BayesNet
+    from companion.graphs.markov_net import MarkovNet
+
+    Graph = nx.Graph | nx.DiGraph | BayesNet | MarkovNet
 
 MOST_NODES = 5
 
 
-def separated(graph: nx.Graph, x: Nodes, y: Nodes, given: Nodes = ()) -> bool:
+def separated(graph: nx.Graph | MarkovNet, x: Nodes, y: Nodes, given: Nodes = ()) -> bool:
     """Say whether every path from `x` to `y` meets `given`.
 
     Raises `ValueError` for a directed graph, and for a node that is not there, or is in two of
     the sets.
     """
-    check_undirected(graph)
+    graph = lines_of(graph)
     starts, ends, seen = disjoint(x, y, given, graph)
     reached, todo = set(seen), list(starts)
     while todo:
@@ -38,20 +46,24 @@ def separated(graph: nx.Graph, x: Nodes, y: Nodes, given: Nodes = ()) -> bool:
     return True
 
 
-def check_undirected(graph: nx.Graph) -> None:
-    """Raise `ValueError` for a graph with arrows."""
-    if graph.is_directed():
-        raise ValueError(f"needs an undirected networkx.Graph, got {type(graph).__name__}")
+def lines_of(net: nx.Graph | MarkovNet) -> nx.Graph:
+    """Return an undirected graph, or that of a Markov network; `ValueError` for arrows."""
+    graph = graph_of(net)
+    if not isinstance(graph, nx.Graph) or graph.is_directed():
+        kind = type(graph).__name__
+        raise ValueError(f"needs an undirected networkx.Graph or a MarkovNet, got {kind}")
+    return graph
 
 
-def separations(graph: nx.Graph) -> frozenset[Statement]:
+def separations(graph: nx.Graph | MarkovNet) -> frozenset[Statement]:
     """Return the global Markov property: all statements that separation gives."""
+    graph = lines_of(graph)
     return frozenset(s for s in statements(list(graph.nodes)) if separated(graph, *s))
 
 
-def local_statements(graph: nx.Graph) -> frozenset[Statement]:
+def local_statements(graph: nx.Graph | MarkovNet) -> frozenset[Statement]:
     """Return the local Markov property: given its neighbours, a node knows nothing of the rest."""
-    check_undirected(graph)
+    graph = lines_of(graph)
     nodes = list(graph.nodes)
     found = set()
     for node in nodes:
@@ -62,9 +74,9 @@ def local_statements(graph: nx.Graph) -> frozenset[Statement]:
     return frozenset(found)
 
 
-def pairwise_statements(graph: nx.Graph) -> frozenset[Statement]:
+def pairwise_statements(graph: nx.Graph | MarkovNet) -> frozenset[Statement]:
     """Return the pairwise Markov property: no edge, no dependence given all the others."""
-    check_undirected(graph)
+    graph = lines_of(graph)
     nodes = list(graph.nodes)
     return frozenset(
         (frozenset((a,)), frozenset((b,)), frozenset(nodes) - {a, b})
@@ -81,12 +93,13 @@ def ordered(
     return (x, y, given) if first in x else (y, x, given)
 
 
-def stated(graph: nx.Graph | nx.DiGraph) -> frozenset[Statement]:
+def stated(graph: Graph) -> frozenset[Statement]:
     """Return all that a graph states: by d-separation if it is directed, else by separation."""
+    graph = graph_of(graph)
     return d_separations(graph) if isinstance(graph, nx.DiGraph) else separations(graph)
 
 
-def is_i_map(graph: nx.Graph | nx.DiGraph, law: Table, atol: float = 1e-9) -> bool:
+def is_i_map(graph: Graph, law: Table, atol: float = 1e-9) -> bool:
     """Say whether all that `graph` states holds in `law`, by trying every statement.
 
     Raises `ValueError` if the nodes are not the variables of the law.
@@ -95,7 +108,7 @@ def is_i_map(graph: nx.Graph | nx.DiGraph, law: Table, atol: float = 1e-9) -> bo
     return all(independent(law, *statement, atol=atol) for statement in stated(graph))
 
 
-def is_perfect_map(graph: nx.Graph | nx.DiGraph, law: Table, atol: float = 1e-9) -> bool:
+def is_perfect_map(graph: Graph, law: Table, atol: float = 1e-9) -> bool:
     """Say whether `graph` states exactly what holds in `law`, by trying every statement.
 
     Raises `ValueError` if the nodes are not the variables of the law.
@@ -109,8 +122,9 @@ def unsided(found: Iterable[Statement]) -> frozenset[tuple[frozenset, frozenset]
     return frozenset((frozenset((x, y)), given) for x, y, given in found)
 
 
-def check_nodes(graph: nx.Graph, law: Table) -> None:
+def check_nodes(graph: Graph, law: Table) -> None:
     """Raise `ValueError` unless a graph has the variables of a law as its nodes."""
+    graph = graph_of(graph)
     as_set(list(graph.nodes), law.states)
     as_set(list(law.names), graph)
 

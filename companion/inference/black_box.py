@@ -17,6 +17,8 @@ from torch import Tensor
 from torch.optim import Adam
 from torch.optim.lr_scheduler import CosineAnnealingLR
 
+from companion.graphs.rows import Chance, source_of
+
 Function = Callable[[Tensor], Tensor]  # z (S, D) -> (S,)
 Estimator = Callable[[Function, Tensor, Tensor, Tensor], Tensor]
 
@@ -82,17 +84,19 @@ def black_box_ascent(
     steps: int = 1000,
     samples: int = 10,
     rate: float = 0.05,
-    generator: torch.Generator | None = None,
+    generator: Chance = None,
 ) -> Path:
     """Climb the bound E_q log_joint(z) + entropy of q; `log_joint`: (S, D) -> (S,).
 
     By Adam (Kingma and Ba 2015). Each step averages an `estimator` over `samples` draws; the
-    entropy's gradient is exact, and the rate falls to 0 along a cosine. Raises `ValueError` for
+    entropy's gradient is exact, and the rate falls to 0 along a cosine. `generator`: a
+    torch.Generator, or a seed. Raises `ValueError` for
     counts below 1 and for a log-density that is not finite.
     """
     if steps < 1 or samples < 1 or not rate > 0:
         given = f"steps={steps}, samples={samples}, rate={rate}"
         raise ValueError(f"steps and samples must be at least 1 and the rate above 0, got {given}")
+    generator = source_of(generator)
     parameters = torch.stack([mean, log_std]).double().detach()
     of_entropy = torch.stack([torch.zeros_like(mean), torch.ones_like(mean)])
     adam = Adam([parameters], lr=rate, maximize=True)

@@ -32,6 +32,12 @@ class IsingMeanField:
     them are updated at once and it is still coordinate ascent.
 
     Raises `ValueError` for a side that is odd or too large, and for means out of range.
+
+    >>> q = IsingMeanField(side=4, coupling=0.3, means=torch.full((4, 4), 0.5))
+    >>> for _ in range(100):
+    ...     q.step()
+    >>> round(q.means[0, 0].item(), 3), q.elbo() < ising_log_partition(4, 0.3).item()
+    (0.659, True)
     """
 
     def __init__(

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from math import isfinite
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import torch
 from torch import Tensor
 
+from companion.graphs.rows import Chance, source_of, tables_of
 from companion.graphs.table import Evidence, Name, States, Table, merged_states
 from companion.words import nearest
+
+if TYPE_CHECKING:
+    from companion.graphs import BayesNet, MarkovNet
 
 ROUNDING = 1e-9  # a fall of the bound that is smaller, relative to its size, is rounding
 NOTHING_LEFT = (
@@ -56,23 +60,31 @@ def coordinate_ascent(model: Ascent, sweeps: int = 1000, tolerance: float = 1e-9
 class MeanField:
     """q(z) = q_1(z_1) q_2(z_2) ... near p(z | evidence), p proportional to a product of tables.
 
-    `tables` are those of a Bayesian network (then the bound is one on log p(evidence)), or the
-    factors of a Markov network (then it is one on log Z). Each unobserved variable has a factor
-    of its own, except that the variables of one of the `blocks` share one. The factors begin
-    uniform, or random if a `generator` is given. `factors` are the tables q_j, and `owner` maps
-    a variable to the j of its factor.
+    `tables`: a network, or its tables: those of a Bayesian network (then the bound is one on
+    log p(evidence)), or the factors of a Markov network (then it is one on log Z). Each
+    unobserved variable has a factor of its own, except that the variables of one of the `blocks`
+    share one. The factors begin uniform, or random if a `generator` or a seed is given.
+    `factors` are the tables q_j, and `owner` maps a variable to the j of its factor.
 
     Raises `ValueError` for names that the tables do not have or blocks that overlap.
+
+    >>> from companion.graphs import medical_diagnosis
+    >>> net, patient = medical_diagnosis(), {"cough": "yes", "shadow": "yes"}
+    >>> q = MeanField(net, patient, blocks=[["pneumonia", "bronchitis"]])
+    >>> bound = coordinate_ascent(q)[-1]
+    >>> bound < net.evidence_log_prob(patient)
+    True
     """
 
     def __init__(
         self,
-        tables: Iterable[Table],
+        tables: Iterable[Table] | BayesNet | MarkovNet,
         evidence: Evidence | None = None,
         blocks: Iterable[Sequence[Name]] = (),
-        generator: torch.Generator | None = None,
+        generator: Chance = None,
     ) -> None:
-        tables, seen = list(tables), dict(evidence or {})
+        tables, seen = tables_of(tables), dict(evidence or {})
+        generator = source_of(generator)
         known = [name for table in tables for name in table.names]
         for name in seen:
             if name not in known:

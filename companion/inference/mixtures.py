@@ -19,6 +19,13 @@ class MixtureMeanField:
     the means of q begin, with variance noise^2; the labels begin uniform.
 
     Raises `ValueError` for shapes that do not fit and scales that are not positive.
+
+    >>> x = torch.tensor([[-3.0], [-2.5], [2.4], [3.1]])
+    >>> q = MixtureMeanField(x, means=x[[0, -1]])
+    >>> for _ in range(5):
+    ...     q.step()
+    >>> q.shares.argmax(1).tolist(), q.elbo() < mixture_log_evidence(x, components=2)
+    ([0, 0, 1, 1], True)
     """
 
     def __init__(self, x: Tensor, means: Tensor, noise: float = 1.0, spread: float = 10.0) -> None:
@@ -94,6 +101,13 @@ class MixtureEM:
     `x` (N, D) are the points, `means` (K, D) where the means begin; weights begin equal and all
     covariances as that of `x`. EM is coordinate ascent: `step` updates q(labels), then the
     parameters, and `elbo` is the bound of the present pair.
+
+    >>> x = torch.tensor([[-3.0], [-2.5], [2.4], [3.1]])
+    >>> em = MixtureEM(x, means=x[[0, -1]])
+    >>> for _ in range(5):
+    ...     em.step()
+    >>> em.means.flatten().tolist()
+    [-2.75, 2.75]
     """
 
     def __init__(self, x: Tensor, means: Tensor) -> None:
