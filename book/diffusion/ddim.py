@@ -1608,6 +1608,38 @@ print(f"all 50 samples are within 0.001 of {height @ hills:.3f}")
 # ```{solution-end}
 # ```
 #
+# ```{exercise-start} Any noise at all
+# :label: ex-ddim-sheet
+# ```
+# Let each stride have its own $\sigma$, chosen as you like in $0 \le \sigma^2 \le 1 - \bar\alpha_s$, and not by any $\eta$. Show that $x_t$ given $x_0$ keeps its law. Show that a network trained by the squared error of the noise needs no other training for it. What is this good for?
+# ```{exercise-end}
+# ```
+#
+# ```{solution-start} ex-ddim-sheet
+# :class: dropdown
+# ```
+# The proof of {prf:ref}`thm-ddim-family` never asks where $\sigma$ comes from: given $x_0$, $\varepsilon_t$ is standard at $T$, so the variance at $s$ is $(1 - \bar\alpha_s - \sigma^2) + \sigma^2$, and on downwards. The code carries mean and variance through fifty strides of random $\sigma$.
+# The divergence of a stride is a positive weight times $\lVert \varepsilon - \hat\varepsilon \rVert^2$ ({prf:ref}`thm-ddim-loss`), whose mean is least at $\mathbb E[\varepsilon \mid x_t]$ whatever the weight; so the simple loss has the same best network. (*Equal up to a constant* holds for one weighting only; up to weights it holds for all.)
+# It allows fewer strides, and strides without chance, with a network that is trained already.
+
+# %%
+torch.manual_seed(seed)
+schedule, way = linear_schedule(), times(50, 1000)
+mean, variance = schedule[way[0]].sqrt(), 1 - schedule[way[0]]
+for t, s in pairwise(way):
+    now, then = schedule[t], schedule[s]
+    sigma2 = torch.rand(()) * (1 - then)
+    ratio = ((1 - then - sigma2) / (1 - now)).sqrt()
+    mean = then.sqrt() + ratio * (mean - now.sqrt())
+    variance = ratio**2 * variance + sigma2
+    torch.testing.assert_close(mean, then.sqrt())
+    torch.testing.assert_close(variance, 1 - then, atol=1e-12, rtol=1e-9)
+print("50 strides, 50 random variances: the law at every time is the same")
+
+# %% [markdown]
+# ```{solution-end}
+# ```
+#
 # ```{exercise-start} The weights of the bound
 # :label: ex-ddim-bound
 # ```

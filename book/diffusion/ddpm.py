@@ -72,9 +72,12 @@ from companion.files import RunError
 from companion.metrics.diffusion import decoded_log_prob
 from companion.models.diffusion import (
     SCHEDULES,
+    Diffusion,
     cosine_schedule,
     linear_schedule,
 )
+
+# %% tags=["hide-input"]
 from companion.objectives.diffusion import denoising_loss, weight_of_noise
 from companion.paths import Prediction, translate
 from companion.runs import published_seed
@@ -820,9 +823,18 @@ check("prop-ddpm-amplified").at_most(
     torch.stack([k, k / b], 1),
     torch.stack([then.sqrt() * b, then.sqrt()], 1),
     wrong={
-        "late signal": (k, a * b),
-        "the noise as well": (k / a, then.sqrt()),
-        "by the square": (k, then * b),
+        "late signal": (
+            torch.stack([k, k / b], 1),
+            torch.stack([a * b, a], 1),
+        ),
+        "errors of the noise as well": (
+            torch.stack([k / a, k / b], 1),
+            torch.stack([then.sqrt() * b, then.sqrt()], 1),
+        ),
+        "the square of the signal": (
+            torch.stack([k, k / b], 1),
+            torch.stack([then * b, then], 1),
+        ),
     },
 )
 
@@ -1276,15 +1288,16 @@ def silent(net):
     return net
 
 
-def learn(net, images, labels, steps=120, batch=64, rate=2e-3):
+# %%
+def learn(net, images, labels, steps, kept, hidden=0.1, batch=64, rate=2e-3):
     """Train net to guess the velocity; give its averaged copy and the losses."""
     optimizer = torch.optim.Adam(net.parameters(), rate, betas=(0.9, 0.99))
-    slow, losses, kept = copy.deepcopy(net), [], cosine_schedule().float()
+    slow, losses = copy.deepcopy(net), []
     for k in range(steps):
         optimizer.param_groups[0]["lr"] = rate * min(1, (k + 1) / 20)
         rows = torch.randint(len(images), (batch,))
-        x, t = images[rows], torch.randint(1, 1001, (batch,))
-        y = labels[rows].masked_fill(torch.rand(batch) < 0.1, 10)
+        x, t = images[rows], torch.randint(1, len(kept), (batch,))
+        y = labels[rows].masked_fill(torch.rand(batch) < hidden, 10)
         a, e = kept[t].sqrt()[:, None, None, None], torch.randn_like(x)
         b = (1 - a**2).sqrt()
         loss = (net(a * x + b * e, t, y) - (a * e - b * x)).square().mean()
@@ -1300,7 +1313,8 @@ def learn(net, images, labels, steps=120, batch=64, rate=2e-3):
 # %%
 torch.manual_seed(seed)
 few, of = data.examples("train", 600)
-small_net, losses = learn(silent(UNet((8, 16, 32), 128)), few, of)
+course = cosine_schedule().float()
+_, losses = learn(silent(UNet((8, 16, 32))), few, of, 120, course)
 chunks = torch.tensor(losses).view(-1, 10).mean(1)
 show(
     curves(
@@ -1321,7 +1335,7 @@ print(f"first ten steps {chunks[0]:.3f}, last ten {chunks[-1]:.3f}")
 
 # %% [markdown]
 # The published run is this loop with the larger network, all 60,000 images, batch 128, a rate of $10^{-3}$ that warms up for a fifth of an epoch and then falls along a cosine.
-# To train the noise instead, as many do (this chapter's homework too), return `e` as the target and multiply nothing else.
+# To train the noise instead, as many do, put `e` in the place of `a * e - b * x`.
 
 # %% tags=["hide-input"]
 at = [row["epoch"] for row in run.history if "test/noise" in row]
@@ -1424,6 +1438,8 @@ floor = frechet.floor(others, of, counted // 10 * 10)
 _, *marks = frechet.brackets(others[:1000]).values()
 names = "real images (the floor)", "blurred", "noise"
 brackets = dict(zip(names, (floor, *marks), strict=True))
+
+# %% tags=["hide-input"]
 rows = []
 for steps, how in product(budgets, (", fresh noise", "")):
     row = {"images": f"drawn in {steps} steps{how or ', without'}"}
@@ -2156,7 +2172,7 @@ class Halve(nn.Module):
         super().__init__()
         self.mix = nn.Conv2d(c, c, 1)
 
-    def forward(self, x):
+    def forward(self, x, e=None):
         return self.mix(F.avg_pool2d(x, 2))
 
 
@@ -2172,7 +2188,7 @@ nets = {"stride": UNet((8, 16, 32)), "mean": UNet((8, 16, 32))}
 nets["mean"].shrink[:2] = [Halve(8), Halve(16)]
 for name, net in nets.items():
     torch.manual_seed(seed)
-    _, losses = learn(silent(net), few, of, steps=60)
+    _, losses = learn(silent(net), few, of, 60, course)
     weights = sum(p.numel() for p in net.parameters())
     print(f"{name}: {weights:,} weights, last 20 steps "
           f"{sum(losses[-20:]) / 20:.3f}")  # fmt: skip
@@ -2180,6 +2196,138 @@ for name, net in nets.items():
 # %% [markdown]
 # One seed and 60 steps: no difference that this could show.
 #
+# ```{solution-end}
+# ```
+#
+# ```{exercise-start} A whole homework
+# :label: ex-ddpm-homework
+# ```
+# Build and train, with the parts of this page, what a homework asks for: MNIST in $[-1, 1]$; residual blocks with an embedded time; attention with four heads; halving by a stride or a mean, doubling by the nearest pixel and a convolution; a U-Net with 96 channels, multipliers 1, 2, 2, attention where the image is halved once and twice, two blocks at each size, and normalisation in 32 groups; $T = 200$ steps with $\beta$ from $10^{-4}$ to 0.04; noising, loss, one step back, sampling; the mean loss of each epoch; 100 samples; labels withheld with probability 0.2; guidance with $(1 + w)\, \hat\varepsilon_y - w\, \hat\varepsilon_\emptyset$ and $w = 2$; ten images of each class; a measure of quality, described.
+# ```{exercise-end}
+# ```
+#
+# ```{solution-start} ex-ddpm-homework
+# :class: dropdown
+# ```
+# Noising is `noised`, eq. {eq}`eq-ddpm-marginal`; the loss is in `learn`, the step back in eq. {eq}`eq-ddpm-posterior`. The measure is the Fréchet distance of {ref}`sec-ddpm-result`, with its floor: a distance of a hundred images to a hundred others, in 64 features, says nothing.
+# Below, the network, at full size to be counted; then a narrow one, trained for a few steps to see that all fits. On a GPU, `learn(silent(SheetUNet()), *data.examples("train"), 10_000, sheet, hidden=0.2)` is the homework.
+
+
+# %%
+class Stage(nn.Module):
+    """A residual block, with attention behind it or without."""
+
+    def __init__(self, before, after, width, attends):
+        super().__init__()
+        self.block = ResBlock(before, after, width)
+        self.attend = Attention(after) if attends else nn.Identity()
+
+    def forward(self, h, e):
+        return self.attend(self.block(h, e))
+
+
+class Doubling(nn.Module):
+    def __init__(self, c):
+        super().__init__()
+        self.conv = nn.Conv2d(c, c, 3, padding=1)
+
+    def forward(self, h, e):
+        return self.conv(F.interpolate(h, scale_factor=2))
+
+
+# %%
+class SheetUNet(nn.Module):
+    """(B, 1, 28, 28), (B,), (B,) or None -> (B, 1, 28, 28)"""
+
+    def __init__(self, c=96, groups=32):
+        super().__init__()
+        self.c, w, sizes = c, 4 * c, (c, 2 * c, 2 * c)
+        self.embed = nn.Sequential(nn.Linear(c, w), nn.SiLU(), nn.Linear(w, w))
+        self.label, self.stem = nn.Embedding(11, w), nn.Conv2d(1, c, 3, 1, 1)
+        self.down, sides = downwards(sizes, w)
+        both = (Stage(2 * c, 2 * c, w, attends) for attends in (True, False))
+        self.middle = nn.ModuleList(both)
+        self.up = upwards(sizes, w, sides)
+        self.head = nn.Sequential(Norm(c), nn.SiLU(), nn.Conv2d(c, 1, 3, 1, 1))
+        regroup(self, groups)
+
+    def forward(self, x, t, y=None):
+        e = self.embed(time_embedding(t, self.c))
+        e = e + self.label(torch.full_like(t, 10) if y is None else y)
+        kept = [self.stem(x)]
+        for part in self.down:
+            kept.append(part(kept[-1], e))
+        h = self.middle[1](self.middle[0](kept[-1], e), e)
+        for part in self.up:
+            skip = isinstance(part, Stage)
+            h = part(torch.cat([h, kept.pop()], 1) if skip else h, e)
+        return self.head(h)
+
+
+# %%
+def downwards(sizes, w):
+    """Two stages at each size, halving between; and the channels kept."""
+    parts, now, sides = nn.ModuleList(), sizes[0], [sizes[0]]
+    for level, after in enumerate(sizes):
+        for before in (now, after):
+            parts.append(Stage(before, after, w, level > 0))
+        now = after
+        if level + 1 < len(sizes):
+            parts.append(Halve(now))
+        sides += [now] * (2 + (level + 1 < len(sizes)))
+    return parts, sides
+
+
+def upwards(sizes, w, sides):
+    parts, now = nn.ModuleList(), sizes[-1]
+    for level in reversed(range(len(sizes))):
+        for _ in range(3):
+            before = now + sides.pop()
+            now = sizes[level]
+            parts.append(Stage(before, now, w, level > 0))
+        if level:
+            parts.append(Doubling(now))
+    return parts
+
+
+# %%
+def regroup(net, groups):
+    """Normalise in this many groups."""
+    for part in list(net.modules()):
+        for name, child in list(part.named_children()):
+            if isinstance(child, Norm):
+                setattr(part, name, nn.GroupNorm(groups, len(child.weight)))
+
+
+# %%
+beta = torch.linspace(1e-4, 0.04, 200)
+sheet = torch.cat([torch.ones(1), (1 - beta).cumprod(0)])
+weights = sum(p.numel() for p in SheetUNet().parameters())
+torch.manual_seed(seed)
+narrow, losses = learn(
+    silent(SheetUNet(16, 8)), few, of, 25, sheet, hidden=0.2, batch=32
+)
+print(f"{weights / 1e6:.1f} million weights; the narrow one's loss: "
+      f"{losses[0]:.2f}, after 25 steps {sum(losses[-5:]) / 5:.2f}")  # fmt: skip
+assert sum(losses[-5:]) / 5 < losses[0]
+
+# %%
+of_sheet = Diffusion(narrow, sheet.double(), "velocity", 10)
+ten_each = torch.arange(10).repeat_interleave(2)  # 10 in the homework
+noises = torch.randn(20, 1, 28, 28)
+found = sample(of_sheet, noises, 20, clip=1.0, y=ten_each, guidance=3.0)
+one, none = (
+    of_sheet.predict(noises, torch.full((20,), 150), y).noise
+    for y in (ten_each, None)
+)
+theirs = (1 + 2.0) * one - 2.0 * none
+ours = of_sheet.predict(
+    noises, torch.full((20,), 150), ten_each, guidance=3.0
+).noise
+torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-3)
+print(f"{tuple(found.shape)} drawn; w = 2 of the sheet is w = 3 here")
+
+# %% [markdown]
 # ```{solution-end}
 # ```
 #
