@@ -60,6 +60,7 @@ from companion import figures
 from companion.claims import check
 from companion.figures import Explorable, curves, results_table, show
 from companion.figures import show_source as source
+from companion.figures.sketches import Sketch
 from companion.figures.style import PALETTE
 from companion.metrics import mean_of
 from companion.objectives.scores import (
@@ -76,6 +77,22 @@ from companion.worlds.gaussians import eight_gaussians_density
 from companion.worlds.mixture import NoisedMixture
 
 torch.set_default_dtype(torch.float64)
+
+# %% tags=["hide-input"]
+sketch = Sketch(360, 150)
+sketch.node("large", 100, 52, "4 of 5", size=(64, 30), shaded=True)
+sketch.node("small", 278, 92, "1 of 5", size=(56, 26), shaded=True)
+for k, (x, y) in enumerate(((30, 20), (40, 120), (150, 132), (165, 24))):
+    sketch.node(k, x, y, "?").link(k, "large")
+for k, (x, y) in enumerate(((210, 130), (330, 130), (336, 40), (225, 40)), 4):
+    sketch.node(k, x, y, "?").link(k, "small", lit=True)
+sketch.show(
+    "Visitors (?) walk where the density rises. As many start on one side as "
+    "on the other, and nothing on the way tells them how large a village is.",
+    alt="Two shaded villages, a large and a small one, with four walkers and "
+    "their arrows around each.",
+    label="fig-score-matching-valley",
+)
 
 # %% [markdown]
 # (sec-score-matching-hyvarinen)=
@@ -1033,9 +1050,11 @@ torch.set_default_dtype(torch.float64)
 m, tau, m0, k = 1.0, 0.8, -1.0, 7
 alpha = torch.tensor([0.1, 0.4, 1.0, 2.0, 3.0])  # 4 τ² is 2.56
 start = torch.full((50_000, 5), m0) + 0.3 * torch.randn(50_000, 5)
-x = start / alpha.sqrt()  # in units of root α every step is 1: one call
-x = langevin(lambda x: -alpha * (x - m / alpha.sqrt()) / tau**2, x, 1.0, k)
-x = x * alpha.sqrt()
+# The package walks all chains with one step. Here each column has a step of
+# its own, so it is measured in units of √α, where every step is 1.
+unit = alpha.sqrt()
+x = langevin(lambda u: -alpha * (u - m / unit) / tau**2, start / unit, 1.0, k)
+x = x * unit
 
 
 def moments(final, rho):
@@ -1251,7 +1270,7 @@ Markdown(
 z = torch.linspace(-13, 13, 1_301)[:, None]
 nodes, weights = map(torch.tensor, roots_legendre(60))
 exact_kl, summed, finest = [], [], []
-for pi, rho, d, tau in cases:
+for pi, rho, d, tau in cases:  # weights pi, rho; distance d; deviation tau
     one, two = (-((tau * z + c * d / 2) ** 2) / (2 * tau**2) for c in (-1, 1))
     logs = [
         torch.logaddexp(math.log(v) + one, math.log1p(-v) + two)
@@ -1262,9 +1281,10 @@ for pi, rho, d, tau in cases:
     one, two = (-((z + c * delta / 2) ** 2) / 2 for c in (-1, 1))
     p = pi * one.softmax(0) + (1 - pi) * two.softmax(0)
     r = [torch.sigmoid(math.log(v / (1 - v)) + delta * z) for v in (pi, rho)]
-    F_dw = (p * (r[0] - r[1]) ** 2).sum(0) * d**2 / 2 * weights / (2 * tau**2)
-    summed.append(F_dw.sum())
-    finest.append(F_dw[nodes > 0].sum())  # noise below τ only
+    fisher = (p * (r[0] - r[1]) ** 2).sum(0) * d**2 / 2  # half of it, over w²
+    parts = fisher * weights / (2 * tau**2)  # of the integral over w
+    summed.append(parts.sum())
+    finest.append(parts[nodes > 0].sum())  # noise below τ only
 
 # %%
 exact_kl, summed, finest = map(torch.stack, (exact_kl, summed, finest))
@@ -1435,6 +1455,50 @@ show(
 # All theorems on losses are about means over the law. Our networks get fresh points at every step; over $N$ fixed points the implicit loss has no minimum, as a field may be 0 and fall as steeply as it likes at each of them.
 #
 # ## Exercises
+#
+# ```{exercise-start} Three losses, and what they cost
+# :label: ex-score-matching-sheet
+# ```
+# Derive from the explicit loss, for one dimension, a loss without the unknown slope. Why is its form in $D$ dimensions of little use for pictures? Show that the denoising loss is an explicit loss and a constant; of which density? Check it where all is Gaussian.
+# ```{exercise-end}
+# ```
+#
+# ```{solution-start} ex-score-matching-sheet
+# :class: dropdown
+# ```
+# $\tfrac12 \mathbb E (s - (\log p)')^2$ $= \tfrac12 \mathbb E s^2 - \int s\, p' + \tfrac12 \mathbb E ((\log p)')^2$, as $p\, (\log p)' = p'$; integrate the middle term by parts: $\mathbb E[\tfrac12 s^2 + s']$ and a constant ({prf:ref}`thm-score-matching-hyvarinen`).
+# In $D$ dimensions $s'$ is a trace: $D$ backward passes, one for each coordinate; a random slice costs one ({ref}`sec-score-matching-sliced`).
+# The denoising loss is the explicit one of the *noisy* law $q_\sigma$ ({prf:ref}`thm-score-matching-denoising`), not of $p$: for $p = \mathcal N(0, 1)$, $s(x) = -a x$ and $v = 1 + \sigma^2$ all three are polynomials in $a$.
+
+# %%
+a, sigma = torch.linspace(-1, 3, 41), 0.5
+v = 1 + sigma**2
+explicit, clean = v * (a - 1 / v) ** 2 / 2, (a - 1) ** 2 / 2
+implicit = a**2 * v / 2 - a + 1 / (2 * v)  # Hyvärinen, of q_σ
+denoising = (a**2 * v - 2 * a + 1 / sigma**2) / 2
+torch.testing.assert_close(implicit, explicit)
+constant = (1 / sigma**2 - 1 / v) / 2
+torch.testing.assert_close(denoising - explicit, constant + 0 * a)
+assert (denoising - clean).std() > 0.1  # p itself will not do
+print(f"denoising = explicit of q_σ + {constant:.1f}, for all 41 slopes")
+
+# %%
+for D in (2, 28, 784):
+    net = torch.nn.Sequential(
+        torch.nn.Linear(D, 64), torch.nn.Tanh(), torch.nn.Linear(64, D)
+    )
+    x, calls, trace = torch.randn(8, D, requires_grad=True), 0, 0
+    out = net(x)
+    for i in range(D):
+        (row,) = torch.autograd.grad(out[:, i].sum(), x, retain_graph=True)
+        trace, calls = trace + row[:, i], calls + 1
+    jacobian = torch.func.vmap(torch.func.jacrev(net))(x)
+    torch.testing.assert_close(trace, jacobian.diagonal(dim1=1, dim2=2).sum(1))
+    print(f"D = {D}: {calls} backward passes for the trace, 1 for a slice")
+
+# %% [markdown]
+# ```{solution-end}
+# ```
 #
 # ```{exercise-start} Likelihood in disguise
 # :label: ex-score-matching-gaussian
