@@ -13,10 +13,13 @@ if TYPE_CHECKING:
 def with_error(value: float, error: float) -> str:
     """Write value ± error; the error keeps one digit, two where it begins with 1.
 
-    A value without an error keeps four significant digits.
+    A value without an error keeps four significant digits; what is below 1e-4 has a power of ten.
     """
     if not isfinite(value):
         return str(value)
+    if 0 < abs(value) + abs(error) < 1e-4:
+        power = floor(log10(max(abs(value), abs(error))))
+        return f"({with_error(value / 10.0**power, error / 10.0**power)})e{power}"
     if not isfinite(error) or error <= 0:
         return f"{value:,.4g}" if abs(value) < 1e4 else f"{value:,.0f}"
     keep = 1 if f"{error:.1e}"[0] == "1" else 0

@@ -3,6 +3,7 @@
 import importlib
 import json
 import math
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -104,14 +105,15 @@ def test_seeds_are_combined_into_a_mean_with_its_standard_error(
     # standard deviation of 80, 84, 88 is 4; the mean of three has 4 / sqrt(3)
     assert ours.error == pytest.approx(4 / math.sqrt(3))
     assert (ours.over, ours.unit) == ("3 seeds", "%")
-    assert "| 84 ± 2 % | 3 seeds |" in made(tool, root)[0]
+    page, _ = made(tool, root)
+    assert "| accuracy | 84 ± 2 % |" in page and "one configuration: 2 numbers, 3 seeds" in page
 
 
 def test_one_seed_keeps_the_error_over_examples_and_says_so(tool: ModuleType, root: Path) -> None:
     add(root, 0, 0.80)
     page, _ = made(tool, root)
-    assert "| 80.0 ± 1.0 % | 1 seed, n = 1,000 |" in page
-    assert "| 240.0 ± 1.5 nats | 1 seed, n = 1,000 | not compared |" in page
+    assert "| accuracy | 80.0 ± 1.0 % (n = 1,000) |" in page
+    assert "| nll | 240.0 ± 1.5 nats (n = 1,000) | not compared |" in page
 
 
 def test_runs_that_differ_in_a_choice_epochs_or_data_are_never_averaged(
@@ -125,8 +127,8 @@ def test_runs_that_differ_in_a_choice_epochs_or_data_are_never_averaged(
     groups = tool.read_groups(root / "companion/published")
     assert sorted(len(group.runs) for group in groups) == [1, 1, 1, 1]
     page, _ = made(tool, root)
-    assert "| latent = 32 | accuracy |" in page
-    assert "| **stand-in data** | accuracy |" in page
+    assert "::::{dropdown} latent = 32: 2 numbers, 1 seed" in page
+    assert "::::{dropdown} **stand-in data**: 2 numbers, 1 seed" in page
 
 
 def test_a_stand_in_or_a_subset_stands_beside_no_published_number(
@@ -136,7 +138,7 @@ def test_a_stand_in_or_a_subset_stands_beside_no_published_number(
     add(root, 0, 0.99, data=stand_in)
     add(root, 1, 0.99, subset=512)
     page, readme = made(tool, root)
-    assert page.count("| not compared |") == 4 and "ahead" not in page
+    assert "published |" not in page and "ahead" not in page and "<svg" not in page
     assert "No run is published yet." not in page and "No run is published yet." in readme
 
 
@@ -164,7 +166,27 @@ def test_the_verdict_follows_the_numbers(
     page, readme = made(tool, root)
     assert f"| 80 to 82 % {{cite}}`known2020key` (1) | {said} |" in page
     assert page.count("\n(1) Another split.\n") == 1
-    assert f"| 80 to 82 % ([Known](https://example.org)) | {said} |" in readme
+    assert f"<br>{said}</td>" in page
+    assert f"| 80 to 82 % ([Known](https://example.org)) | {said.partition(';')[0]} |" in readme
+
+
+def test_in_a_picture_better_is_to_the_right(tool: ModuleType) -> None:
+    ours = tool.Result(84.0, 0.5, "3 seeds", "%")
+
+    def places(better: str) -> dict[str, float]:
+        svg = tool.overview.picture(ours, {**BESIDE, "better": better}, "told")
+        dot = re.search(r'circle cx="([\d.]+)"', svg)
+        band = re.search(r'rect x="([\d.]+)".*? width="([\d.]+)"', svg)
+        aim = re.search(r"M([\d.]+) 2V", svg)
+        assert dot and band and aim
+        middle = float(band[1]) + float(band[2]) / 2
+        return {"ours": float(dot[1]), "published": middle, "target": float(aim[1])}
+
+    up, down = places("higher"), places("lower")
+    assert up["published"] < up["ours"] < up["target"]
+    assert down["target"] < down["ours"] < down["published"]
+    # from 80 to 85 on 216 pixels, which begin at 12
+    assert up["ours"] == pytest.approx(12 + 216 * 4 / 5, abs=0.1)
 
 
 def test_where_no_credible_number_exists_the_row_says_so(tool: ModuleType, root: Path) -> None:

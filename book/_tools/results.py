@@ -13,24 +13,54 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
+import overview
+from companion.experiments import EXPERIMENTS
 from records import Group, RecordError, Result, read_groups, read_json
 
 ROOT = Path(__file__).resolve().parents[2]
 START, END = "<!-- results: start -->", "<!-- results: end -->"
+ORDER = re.findall(r"- file: book/(\w+/\w+)", (ROOT / "_toc.yml").read_text(encoding="utf8"))
 NONE_YET = "No run is published yet."
 INTRODUCTION = """\
 <!-- Made by book/_tools/results.py from the records in companion/published. Do not edit. -->
 
-# Every published run: ours, published, verdict
+# Results: every published run
 
 This page is made from the records of the runs; nobody types a number.
 Where a run was repeated with several seeds, a number is the mean over the seeds,
 ± the standard error of that mean.
 With one seed, ± is the standard error over the test examples: it says nothing about other seeds.
-A verdict speaks of a difference only where it is larger than two standard errors.
-"None credible" means that we know of no number with the same protocol and a primary source.
-The numbers in brackets lead to what differs in the protocol, below each table.
 """
+ONE_SCREEN = """\
+## In one screen
+
+Every number that has a published neighbour or a target of ours.
+Each row has a scale of its own, and better is to the right: the dot is ours,
+± two standard errors, the band is what is published, the dashed line is what we aimed at.
+A verdict speaks of a difference only where it is larger than two standard errors;
+how the protocols differ is said below the full tables.
+"""
+ALL_OF_THEM = """\
+## All numbers, by chapter
+
+"None credible" means that we know of no number with the same protocol and a primary source.
+The numbers in brackets lead to what differs in the protocol, below the tables of an experiment.
+"""
+
+
+def chapter_of(experiment: str) -> str:
+    """The page that an experiment belongs to, "latent/vae", as its module says; "" if none."""
+    made = EXPERIMENTS.get(experiment)
+    told = sys.modules[made.__module__].__doc__ if made else ""
+    found = re.search(r"`(\w+/\w+)`", told or "")
+    return found[1] if found else ""
+
+
+def title_of(chapter: str) -> str:
+    """The title of a chapter's page."""
+    script = ROOT / f"book/{chapter}.py"
+    found = re.search(r"^# # (.+)$", script.read_text(encoding="utf8"), re.M) if chapter else None
+    return found[1] if found else "Further runs"
 
 
 def comparison(
@@ -110,29 +140,35 @@ def table(head: str, rows: list[str]) -> str:
     return "\n".join([head, "|" + " :-- |" * (head.count("|") - 1), *rows]) + "\n"
 
 
+def rows_of(group: Group, entries: list[dict[str, Any]], notes: list[str]) -> str:
+    """Write the numbers of one configuration; without the columns that would be empty."""
+    rows = []
+    for name, ours in sorted(group.metrics.items()):
+        entry = comparison(entries, group.config, name)
+        beside = published(entry)
+        if entry and entry["published"]:
+            beside += f" {{cite}}`{entry['published']['source']}`"
+        if entry:
+            notes += [entry["protocol"]] * (entry["protocol"] not in notes)
+            beside += f" ({notes.index(entry['protocol']) + 1})"
+        n = f" ({ours.over.partition(', ')[2]})" if ", " in ours.over else ""
+        cells = [name.replace("_", " "), f"{ours}{n}", beside, verdict(ours, entry)]
+        rows.append((cells, entry is not None))
+    if any(compared for _, compared in rows):
+        head = "| number | ours | published | verdict |"
+        return table(head, [f"| {' | '.join(cells)} |" for cells, _ in rows])
+    return table("| number | ours |", [f"| {' | '.join(cells[:2])} |" for cells, _ in rows])
+
+
 def result_table(same: list[Group], entries: list[dict[str, Any]]) -> str:
-    """Write the results of one experiment, and below them what differs in the protocols."""
-    rows, notes = [], []
+    """Write the results of one experiment, each configuration folded, then the protocols."""
+    parts: list[str] = []
+    notes: list[str] = []
     for group in same:
-        for place, (name, ours) in enumerate(sorted(group.metrics.items())):
-            entry = comparison(entries, group.config, name)
-            beside = published(entry)
-            if entry and entry["published"]:
-                beside += f" {{cite}}`{entry['published']['source']}`"
-            if entry:
-                notes += [entry["protocol"]] * (entry["protocol"] not in notes)
-                beside += f" ({notes.index(entry['protocol']) + 1})"
-            cells = [
-                "" if place else choices(group, same),
-                name.replace("_", " "),
-                str(ours),
-                ours.over,
-                beside,
-                verdict(ours, entry),
-            ]
-            rows.append(f"| {' | '.join(cells)} |")
-    text = table("| choices | number | ours | over | published | verdict |", rows)
-    return text + "".join(f"\n({place}) {note}\n" for place, note in enumerate(notes, start=1))
+        over = next(iter(group.metrics.values())).over.partition(",")[0]
+        title = f"{choices(group, same)}: {len(group.metrics)} numbers, {over}"
+        parts += [f"::::{{dropdown}} {title}\n", rows_of(group, entries, notes), "::::\n"]
+    return "\n".join([*parts, *(f"({k}) {note}\n" for k, note in enumerate(notes, start=1))])
 
 
 def record_row(group: Group, groups: list[Group]) -> str:
@@ -154,26 +190,49 @@ def record_row(group: Group, groups: list[Group]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
+def compared(groups: list[Group], entries: list[dict[str, Any]]) -> list[Any]:
+    """Every number with a published neighbour or a target, in the order of the chapters."""
+    found = []
+    for group in groups:
+        experiment = group.config["experiment"]
+        for name, ours in sorted(group.metrics.items()):
+            entry = comparison(entries, group.config, name)
+            if entry and (entry["published"] or "target" in entry):
+                same = [g for g in groups if g.config["experiment"] == experiment]
+                what = f"{experiment}, {choices(group, same)}: {name}".replace("_", " ")
+                where = chapter_of(experiment)
+                row = title_of(where), what, ours, entry, published(entry), verdict(ours, entry)
+                found.append((ORDER.index(where) if where in ORDER else len(ORDER), row))
+    return [row for _, row in sorted(found, key=lambda pair: pair[0])]
+
+
 def page(groups: list[Group], entries: list[dict[str, Any]]) -> str:
     """Return the text of the results page."""
-    parts = [INTRODUCTION]
     if not groups:
         return f"{INTRODUCTION}\n{NONE_YET}\n"
-    for experiment in sorted({group.config["experiment"] for group in groups}):
-        same = [group for group in groups if group.config["experiment"] == experiment]
-        parts += [f"## `{experiment}`\n", result_table(same, entries)]
+    parts = [INTRODUCTION, ONE_SCREEN, overview.table(compared(groups, entries)), ALL_OF_THEM]
+    names = sorted({group.config["experiment"] for group in groups})
+    for chapter in (*ORDER, ""):
+        mine = [name for name in names if chapter_of(name) == chapter]
+        if mine:
+            link = f" ({{doc}}`{chapter}`)" if chapter else ""
+            parts.append(f"### {title_of(chapter)}{link}\n")
+        for experiment in mine:
+            same = [group for group in groups if group.config["experiment"] == experiment]
+            parts += [f"**Experiment `{experiment}`**\n", result_table(same, entries)]
     head = "| experiment | choices | seeds | data | epochs | training time | hardware | commit |"
     rows = [record_row(group, groups) for group in groups]
-    return "\n".join([*parts, "## How they were made\n", table(head, rows)])
+    made = f"::::{{dropdown}} {len(rows)} configurations\n\n{table(head, rows)}\n::::\n"
+    return "\n".join([*parts, "## How they were made\n", made])
 
 
 def summary(groups: list[Group], entries: list[dict[str, Any]]) -> str:
-    """Return the read-me's table: the headline numbers of the published runs."""
+    """Return the read-me's table: the headline numbers that have a published neighbour."""
     rows = []
     for group in groups:
         for name, ours in sorted(group.metrics.items()):
             entry = comparison(entries, group.config, name)
-            if entry is None or not entry.get("headline"):
+            if entry is None or not (entry.get("headline") and entry["published"]):
                 continue
             beside, source = published(entry), entry["published"]
             cells = [
@@ -181,8 +240,8 @@ def summary(groups: list[Group], entries: list[dict[str, Any]]) -> str:
                 choices(group, groups),
                 name.replace("_", " "),
                 f"{ours} ({ours.over})",
-                f"{beside} ([{source['name']}]({source['url']}))" if source else beside,
-                verdict(ours, entry),
+                f"{beside} ([{source['name']}]({source['url']}))",
+                verdict(ours, {k: v for k, v in entry.items() if k != "target"}),
             ]
             rows.append(f"| {' | '.join(cells)} |")
     if not rows:
