@@ -6,7 +6,9 @@
 
 # %% [markdown]
 # (ch:gan)=
-# # Who can tell whether a forger is good?
+# # GANs of images (DCGAN)
+#
+# *Who can tell whether a forger is good?*
 #
 # Two forgers of photographs leave the same school.
 # One has learned a single picture, and draws nothing else.
@@ -15,7 +17,7 @@
 # Of both she says the same: *I am guessing*.
 #
 # She is no help: her verdict is about the forger whom she chased, not about forgers.
-# Nor can we ask the forgers for a likelihood, or for a bound of one as in {ref}`ch:vae`; they have none.
+# Nor can we ask the forgers for a likelihood, or for a bound of one as for {ref}`variational autoencoders <ch:vae>`; they have none.
 # This chapter trains generative adversarial networks (GANs) on clothes and on Persian digits, and looks for someone who can grade them.
 #
 # :::{admonition} You will learn to
@@ -25,7 +27,7 @@
 # - make a GAN collapse in two ways, tell them apart, and cure them;
 # - check whether it copies what it has seen.
 #
-# You need: {ref}`ch:gan-theory`, covariance matrices, the square root of a positive matrix.
+# You need: {ref}`the theory of GANs <ch:gan-theory>`, covariance matrices, the square root of a positive matrix.
 # :::
 
 # %% tags=["parameters"]
@@ -262,7 +264,7 @@ Explorable(
 # (sec-gan-frechet)=
 # ## The Fréchet distance is the cheapest way to move one Gaussian onto another
 #
-# Since {ref}`ch:vae` this book has measured pictures by the features of a small classifier: fit a Gaussian to the features of each set, and compare the two {cite:p}`heusel2017gans`.
+# Since the chapter on {ref}`variational autoencoders <ch:vae>` this book has measured pictures by the features of a small classifier: fit a Gaussian to the features of each set, and compare the two {cite:p}`heusel2017gans`.
 # Where does that formula come from?
 # It answers a question about *couplings*, ways to pair every point of one law with a point of the other.
 #

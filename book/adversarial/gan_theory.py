@@ -6,7 +6,9 @@
 
 # %% [markdown]
 # (ch:gan-theory)=
-# # What can a forger learn from a perfect judge?
+# # The theory of GANs
+#
+# *What can a forger learn from a perfect judge?*
 #
 # An auction house hires an expert who tells real paintings from forged ones.
 # She trains on paintings of both kinds, and soon she makes no mistakes.

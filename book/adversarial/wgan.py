@@ -6,7 +6,9 @@
 
 # %% [markdown]
 # (ch:wgan)=
-# # What if the judge said how far?
+# # Wasserstein GANs (WGAN)
+#
+# *What if the judge said how far?*
 #
 # A child looks for a key that her brother has hidden.
 # In one game he answers *no* until she holds it in her hand.
@@ -26,7 +28,7 @@
 # - show what clipping does to a critic;
 # - compare Wasserstein GANs with a GAN over seeds, and test whether the critic's number says more than the calendar.
 #
-# You need: {ref}`ch:gan-theory`, {ref}`ch:gan`, the duality theorem of linear programming.
+# You need: {ref}`the theory of GANs <ch:gan-theory>`, {ref}`GANs of images <ch:gan>`, and the duality theorem of linear programming.
 # :::
 
 # %% tags=["parameters"]
@@ -969,7 +971,7 @@ Markdown(
 # (sec-wgan-runs)=
 # ## On images, with the settings of their papers, clipping falls behind
 #
-# Four kinds of training with the networks of {ref}`ch:gan`, three seeds each, 30 epochs of 60,000 images drawn; on the digits one seed and 15 epochs.
+# Four kinds of training with the networks of {ref}`the chapter before <ch:gan>`, three seeds each, 30 epochs of 60,000 images drawn; on the digits one seed and 15 epochs.
 # A Wasserstein critic takes five updates for each of the generator, so its generator has a third of the GAN's updates.
 # Each constraint keeps the optimiser and the rate of its own paper (clipping: RMSprop with $5 \cdot 10^{-5}$ for both players); we tuned none, so this compares defaults after 4,680 updates of a Wasserstein generator (digits: 2,340), not constraints at their best.
 
@@ -1672,7 +1674,7 @@ for name, (low, high) in zip(
 # A first answer: no.
 # The distance of two samples of the *same* law is many times the critic's number, because in 784 dimensions the nearest of 1,000 images is far away; it falls with the sample size $n$ only about as $n^{-1 / m}$, $m$ the dimension of the data.
 # The critic is smooth and cannot pair single images; that blindness is what makes her number useful.
-# Distances of features, or a bias correction as for the Fréchet distance in {ref}`ch:gan`, are worth trying.
+# Distances of features, or a bias correction as for the Fréchet distance in {ref}`the chapter before <ch:gan>`, are worth trying.
 
 # %%
 torch.manual_seed(seed)

@@ -6,7 +6,9 @@
 
 # %% [markdown]
 # (ch:ddim)=
-# # What does it cost to skip?
+# # Implicit diffusion models (DDIM)
+#
+# *What does it cost to skip?*
 #
 # A restorer has learned her craft from pairs: a picture, and the same picture under $t$ years of dust.
 # No picture was ever shown to her in two states of dust.
@@ -17,7 +19,7 @@
 # So let me suppose such a history, and clean the picture in ten sittings.
 #
 # Is she right, and what does the owner lose?
-# The network of {ref}`ch:ddpm` is the restorer; this chapter trains nothing new.
+# The network of {ref}`the chapter before <ch:ddpm>` is the restorer; this chapter trains nothing new.
 # It chooses other histories, counts the price of long strides exactly where the world is Gaussian, and measures it on digits.
 #
 # :::{admonition} You will learn to
@@ -27,7 +29,7 @@
 # - decide when fresh noise helps: it forgets early errors and doubles late ones;
 # - invert images, interpolate between noises, and rewrite a digit as another in the same hand.
 #
-# You need: {ref}`ch:ddpm`, the conditional law of a Gaussian, Euler's method.
+# You need: {ref}`denoising diffusion <ch:ddpm>`, the conditional law of a Gaussian, and Euler's method.
 # :::
 #
 # | symbol | meaning | code |
@@ -260,7 +262,7 @@ show(
 # (sec-ddim-markov)=
 # ## Only one of them is Markov
 #
-# The thousand small steps of {ref}`ch:ddpm` are in the family, and no other member is a Markov chain: where a grain goes next does not depend on what lies beneath.
+# The thousand small steps of {ref}`denoising diffusion <ch:ddpm>` are in the family, and no other member is a Markov chain: where a grain goes next does not depend on what lies beneath.
 #
 # :::{prf:theorem} $\eta = 1$ is the Markov chain, and no other $\eta$ is
 # :label: thm-ddim-markov
@@ -662,7 +664,7 @@ Markdown(
 # 5. Hence $\mathbb E f(x_0 + a\, \varepsilon)$ $= \mathbb E f_b(x_0 + b\, \varepsilon)$. The right side is the mean of $f$ over points that were carried from $b$ to $a$. As $f$ is arbitrary, the laws are the same.
 # :::
 #
-# This is the *probability-flow ODE* of {cite:t}`song2021score`, which {ref}`ch:score-matching` would write with a score, $v = -\nu \nabla \log p_\nu$ with $p_\nu$ the density of $x_0 + \nu \varepsilon$.
+# This is the *probability-flow ODE* of {cite:t}`song2021score`, which the chapter on {ref}`score matching <ch:score-matching>` would write with a score, $v = -\nu \nabla \log p_\nu$ with $p_\nu$ the density of $x_0 + \nu \varepsilon$.
 # Two checks: the step, and the flow for five points on a line as data.
 # On a line a flow that carries laws can only keep each point's quantile, so its CDF must not change along the way.
 
@@ -739,7 +741,7 @@ check(
 #
 # :::{prf:theorem} Order one, there, back, and there and back
 # :label: thm-ddim-order
-# Let $w = \cos \psi\, \hat\varepsilon - \sin \psi\, \hat x_0$ be the velocity in which {ref}`ch:ddpm` trains. For $\eta = 0$ a stride over the angle $d$ is $x_s = \cos d\; x_t - \sin d\; w$, upwards $x_t = \cos d\; x_s + \sin d\; w$, and the ODE of {prf:ref}`thm-ddim-ode` is $d x / d \psi = w$.
+# Let $w = \cos \psi\, \hat\varepsilon - \sin \psi\, \hat x_0$ be the velocity in which {ref}`the chapter before <ch:ddpm>` trains. For $\eta = 0$ a stride over the angle $d$ is $x_s = \cos d\; x_t - \sin d\; w$, upwards $x_t = \cos d\; x_s + \sin d\; w$, and the ODE of {prf:ref}`thm-ddim-ode` is $d x / d \psi = w$.
 # Let $w$ be continuously differentiable on $0 \le \psi \le \Psi < \tfrac\pi2$, with Lipschitz constant $L$ in $x$, and $\lVert \dot w + x \rVert \le M$ along solutions. Strides of angles $d_k$ that sum to $\Psi$ end at a distance of at most
 #
 # $$
@@ -913,7 +915,7 @@ def away(mass):
 
 
 # %% [markdown]
-# Here is the distance to the data on the line, for an exact guess and for two that are wrong: their velocity $\sqrt{\bar\alpha_t}\, \hat\varepsilon - \sqrt{1 - \bar\alpha_t}\, \hat x_0$, in which {ref}`ch:ddpm` trains, is off by 0.2, at times above 700 (early, where sampling begins), or below 300 (late).
+# Here is the distance to the data on the line, for an exact guess and for two that are wrong: their velocity $\sqrt{\bar\alpha_t}\, \hat\varepsilon - \sqrt{1 - \bar\alpha_t}\, \hat x_0$, in which {ref}`the chapter before <ch:ddpm>` trains, is off by 0.2, at times above 700 (early, where sampling begins), or below 300 (late).
 
 
 # %%
@@ -1102,7 +1104,7 @@ check("thm-ddim-errors", about="many steps", of="step counts").order(
 # (sec-ddim-steps)=
 # ## On digits a picture belongs to its noise, not to the number of strides
 #
-# The network is that of {ref}`ch:ddpm`, with the class of the digit given.
+# The network is that of {ref}`the chapter before <ch:ddpm>`, with the class of the digit given.
 
 # %%
 torch.set_default_dtype(torch.float32)

@@ -6,7 +6,9 @@
 
 # %% [markdown]
 # (ch:ddpm)=
-# # Can small repairs make a picture from nothing?
+# # Denoising diffusion (DDPM)
+#
+# *Can small repairs make a picture from nothing?*
 #
 # An office copies a letter, then the copy, then the copy of the copy.
 # Each round fades the ink a little and adds a little grain.
@@ -23,7 +25,7 @@
 # - translate between noise, image, velocity and score, and know which of them breaks at high noise;
 # - build a U-Net from its parts, train, sample, guide and judge it, and count where its bits go.
 #
-# You need: {ref}`ch:vae` for the bound, {ref}`ch:score-matching` for Tweedie's formula, {ref}`ch:gan` for the Fréchet distance.
+# You need: {ref}`variational autoencoders <ch:vae>` for the bound, {ref}`score matching <ch:score-matching>` for Tweedie's formula, and {ref}`GANs of images <ch:gan>` for the Fréchet distance.
 # :::
 #
 # | symbol | meaning | code |
@@ -1372,7 +1374,7 @@ Markdown(
 # ## It decides the large things first
 #
 # To sample, begin with noise and step back, with any stride: guess $\hat x_0$, clip it, go to the mean of eq. {eq}`eq-ddpm-posterior`, add fresh noise of its variance (`eta` 1).
-# With `eta` 0 nothing fresh is added and all of the guessed noise is kept, $x_s = a_s \hat x_0 + b_s \hat\varepsilon$ ({ref}`ch:ddim`). `eta` 1 is the sampler of {cite:t}`ho2020denoising`. Our results are drawn with fresh noise unless they say *without*.
+# With `eta` 0 nothing fresh is added and all of the guessed noise is kept, $x_s = a_s \hat x_0 + b_s \hat\varepsilon$ (this is {ref}`DDIM <ch:ddim>`). `eta` 1 is the sampler of {cite:t}`ho2020denoising`. Our results are drawn with fresh noise unless they say *without*.
 
 # %%
 source(path)
@@ -1422,7 +1424,7 @@ Explorable(
 # (sec-ddpm-result)=
 # ## How far from real: fifty steps, and ten
 #
-# We judge drawn digits by the squared Fréchet distance of {ref}`ch:gan`, with an extractor for digits that comes with the book, to the test images.
+# We judge drawn digits by the squared Fréchet distance of the chapter on {ref}`GANs of images <ch:gan>`, with an extractor for digits that comes with the book, to the test images.
 # The floor is that of as many training images, as many of each class: mean and deviation of 20 draws out of 10,000. Blurred training images and pure noise show the scale.
 # Distance and floor are both too large by a bias that shrinks as the number of images grows, so *times the floor* depends on that number; the *excess* hardly does, and is what other pages may be compared with.
 
@@ -2045,7 +2047,7 @@ show(
 # (sec-ddpm-clothes)=
 # ## The same lines draw clothes
 #
-# Only the name of the data changes, and the number of epochs: ten of Fashion-MNIST, judged with the extractor of {ref}`ch:gan`.
+# Only the name of the data changes, and the number of epochs: ten of Fashion-MNIST, judged with the extractor of the chapter on {ref}`GANs of images <ch:gan>`.
 
 # %% tags=["hide-input"]
 wardrobe = {"data": "fashion-mnist", "horizon": 10, "thorough": False}

@@ -6,7 +6,9 @@
 
 # %% [markdown]
 # (ch:score-matching)=
-# # What can be known from slopes alone?
+# # Score matching
+#
+# *What can be known from slopes alone?*
 #
 # A valley lies in thick fog, and two villages lie in the valley.
 # Four out of five people live in the larger one.

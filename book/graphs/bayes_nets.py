@@ -6,7 +6,9 @@
 
 # %% [markdown]
 # (ch:bayes-nets)=
-# # The alarm rings: what do ten small tables know about it?
+# # Bayesian networks
+#
+# *The alarm rings: what do ten small tables know about it?*
 #
 # It is three in the morning and the alarm of a web server rings.
 # Perhaps it is only the traffic: many visitors, a busy processor, slow pages.
@@ -26,7 +28,7 @@
 # - answer any query exactly by variable elimination, and predict what it costs;
 # - tell seeing from doing, and say how far an answer depends on a number in a table.
 #
-# You need: conditional probability and independence, as in {ref}`the chapter on probability <ch:probability>`.
+# You need: conditional probability, as in {ref}`probability and independence <ch:probability>`.
 # :::
 #
 # | symbol | meaning | code |

@@ -6,7 +6,9 @@
 
 # %% [markdown]
 # (ch:markov-nets)=
-# # If only neighbours count, is a law a product over neighbours?
+# # Markov networks
+#
+# *If only neighbours count, is a law a product over neighbours?*
 #
 # A shop window has four lamps in a ring.
 # A motor switches them on one after another, clockwise, and then off in the same order: eight patterns out of sixteen, again and again.
@@ -25,7 +27,7 @@
 # - turn a product of factors into a tree of marginals;
 # - sample by asking only neighbours, measure when that gets stuck, and cure it.
 #
-# You need: independence and its rules ({ref}`the chapter on probability <ch:probability>`), d-separation ({ref}`the chapter on Bayesian networks <ch:bayes-nets>`).
+# You need: {ref}`probability and independence <ch:probability>` for the rules, and {ref}`Bayesian networks <ch:bayes-nets>` for d-separation.
 # :::
 #
 # | symbol | meaning | code |

@@ -6,7 +6,9 @@
 
 # %% [markdown]
 # (ch:probability)=
-# # How deep is a well that answers after three seconds?
+# # Probability and independence
+#
+# *How deep is a well that answers after three seconds?*
 #
 # You let a stone fall into a dark well and start a stopwatch.
 # At 3.00 seconds you hear the splash.

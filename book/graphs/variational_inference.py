@@ -6,7 +6,9 @@
 
 # %% [markdown]
 # (ch:variational-inference)=
-# # What does a diagnosis lose when every disease is weighed alone?
+# # Variational inference
+#
+# *What does a diagnosis lose when every disease is weighed alone?*
 #
 # A patient coughs, is short of breath, and has a mild fever.
 # Is it pneumonia?
@@ -25,7 +27,7 @@
 # - recognise EM as the same climb, and solve its second half in closed form;
 # - let draws replace algebra, and predict the variance of both ways to do it.
 #
-# You need: Bayesian networks, the Gaussian density, and the chain rule.
+# You need: {ref}`Bayesian networks <ch:bayes-nets>`, the Gaussian density, and the chain rule.
 # :::
 #
 # | symbol | meaning | shape | code |

@@ -6,7 +6,9 @@
 
 # %% [markdown]
 # (ch:beta-vae)=
-# # Can a machine find five knobs that nobody told it about?
+# # Disentanglement and the β-VAE
+#
+# *Can a machine find five knobs that nobody told it about?*
 #
 # A white shape on a black screen: a square, an ellipse or a heart.
 # Somebody turns hidden knobs and shows you the screen, a few hundred times.
@@ -27,7 +29,7 @@
 # - score a code by MIG, SAP and DCI, and know what no score can exceed;
 # - recognise a collapsed code, and a lucky seed.
 #
-# You need: the chapter on the {ref}`variational autoencoder <ch:vae>`, and entropy and mutual information.
+# You need: {ref}`variational autoencoders <ch:vae>`, entropy and mutual information.
 # :::
 
 # %% tags=["parameters"]

@@ -6,7 +6,9 @@
 
 # %% [markdown]
 # (ch:elbo)=
-# # How much does a VAE lose by bounding?
+# # The evidence lower bound (ELBO)
+#
+# *How much does a VAE lose by bounding?*
 #
 # A camera watches the hand of a robot's arm.
 # It sees where the hand is, with a little noise, and never the joints.
@@ -26,7 +28,7 @@
 # - tighten the bound with more draws, and prove that it grows and where it ends;
 # - recognise the linear VAE as probabilistic PCA, and a proposal that is too narrow.
 #
-# You need: Gaussian densities, Jensen's inequality, and the chapter on {ref}`variational inference <ch:variational-inference>` for another view of the same bound.
+# You need: Gaussian densities, Jensen's inequality, and {ref}`variational inference <ch:variational-inference>` for another view of the same bound.
 # :::
 
 # %% tags=["parameters"]

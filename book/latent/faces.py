@@ -6,7 +6,9 @@
 
 # %% [markdown]
 # (ch:faces)=
-# # Can we add a smile to a face by adding a vector?
+# # Editing faces with attribute vectors
+#
+# *Can we add a smile to a face by adding a vector?*
 #
 # The portrait is perfect, except that nobody smiled.
 # A retoucher would need an hour.
@@ -29,7 +31,7 @@
 # - measure an edit: whether it succeeds, what leaks, whose face it still is;
 # - produce a vector that lies, by a biased choice of faces, and repair it.
 #
-# You need: the chapter {ref}`ch:vae`, least squares, and a little linear algebra.
+# You need: {ref}`variational autoencoders <ch:vae>`, least squares, and a little linear algebra.
 # :::
 
 # %% tags=["parameters"]

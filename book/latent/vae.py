@@ -6,7 +6,9 @@
 
 # %% [markdown]
 # (ch:vae)=
-# # What must an autoencoder give up before it can dream?
+# # Variational autoencoders (VAE)
+#
+# *What must an autoencoder give up before it can dream?*
 #
 # A shop has 70,000 photographs of clothes, 28 × 28 grey pixels each.
 # A network learns to describe any of them by 32 numbers, and to draw the photograph again from those numbers alone.
@@ -1127,7 +1129,7 @@ Markdown(f"{black.float().mean():.0%} of all pixels are exactly black.")
 # $\log C$ grows like $\log |\eta|$ without limit, so on a pixel that is always black the likelihood has no maximum, and training never ends.
 #
 # So neither number says how well clothes are described.
-# What does is the probability of the 256 grey levels that were stored, in bits per dimension {cite:p}`theis2016note`.
+# What does is the probability of the 256 grey levels that were stored, in bits per dimension {cite:p}`theis2016note`; the planned chapters on autoregressive models and flows will use it.
 # Bounds may be compared only between models that are probabilities, or densities, of the same variable.
 #
 # (sec-vae-blur)=
@@ -1961,7 +1963,7 @@ show(
 # :class: dropdown
 # ```
 # A first answer: one Gaussian with a full covariance, then a mixture of twenty, fitted by EM to codes of training images, for the VAE to draws from $q(z \mid x)$.
-# Chapters on priors, flows and diffusion in this book are later answers.
+# {ref}`Diffusion <ch:ddpm>` is a later answer; chapters on priors and on flows are planned.
 
 # %%
 torch.manual_seed(seed)
