@@ -5,12 +5,13 @@ CUT = """() => {
   const bad = [], width = document.documentElement.clientWidth;
   for (const place of document.querySelectorAll("article .math.notranslate")) {
     if (!place.getClientRects().length || place.closest("details:not([open])")) continue;
-    if (place.querySelector(".scrolls") || place.classList.contains("scrolls")) continue;
+    if (place.closest(".goes-on") || place.querySelector(".goes-on")) continue;
     let box = place.parentElement;
     while (getComputedStyle(box).display === "inline") box = box.parentElement;
     const edges = [Math.min(box.getBoundingClientRect().right, width) + 2];
     for (let at = box; at.tagName !== "ARTICLE"; at = at.parentElement)
-      if (getComputedStyle(at).overflowX === "hidden") edges.push(at.getBoundingClientRect().right);
+      if (getComputedStyle(at).overflowX !== "visible")
+        edges.push(at.getBoundingClientRect().right + 1);
     const right = Math.min(...edges);
     const number = place.querySelector(".eqno")?.getBoundingClientRect();
     for (const part of place.querySelectorAll(".katex-html .base")) {
@@ -50,14 +51,4 @@ CODE = """() => {
     if (!block.closest("details:not([open])")) height += block.getBoundingClientRect().height;
   }
   return height / document.querySelector("article").getBoundingClientRect().height;
-}"""
-
-# Presses of Tab until the first slider, and formulas among the stops.
-STOPS = """() => {
-  const every = "a[href], button, input, select, textarea, summary, [tabindex]";
-  const stops = [...document.querySelectorAll(every)].filter(
-    (node) => node.tabIndex >= 0 && !node.disabled && node.getClientRects().length
-      && getComputedStyle(node).visibility !== "hidden");
-  const first = stops.findIndex((node) => node.type === "range");
-  return [first + 1, stops.filter((node) => node.matches("mjx-container, .katex")).length];
 }"""

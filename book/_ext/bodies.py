@@ -67,6 +67,7 @@ def finish(app: Sphinx, page: str, template: str, context: dict[str, Any], tree:
     secnumbers = app.env.toc_secnumbers.get(page, {})
     chapter = str(secnumbers.get("", ("",))[0])
     body = REPEATED.sub("", context["body"])
+    body = body.replace('class="headerlink"', 'class="headerlink" tabindex="-1"')
     body = name_theorems(body)
     context["body"] = number_figures(body, chapter) if "companion-" in body else body
 

@@ -25,6 +25,7 @@ NAMES = {
 LEAK = re.compile(r"\b([a-z][a-z0-9_]*)(?:-[\w.]+)*-[0-9a-f]{8}(?=: \d+ epochs?)")
 ONCE = re.compile(r"\b1 epochs\b")
 TOOL_NOTE = re.compile(r"[ ]*# (?:fmt|ruff|noqa|type|pyright):? ?[^\n]*(?=\n|$)")
+LISTING = 30  # lines of the package's source that stay
 LONGEST = 15  # lines that stay on the reading line, unless they define a class
 
 
@@ -89,6 +90,14 @@ class Cell:
         """Whether the cell defines a class."""
         return any(isinstance(part, ast.ClassDef) for part in self.tree.body)
 
+    @property
+    def teaches(self) -> bool:
+        """Whether the cell defines a class, or a function in a few lines."""
+        short = len(self.source.splitlines()) <= LONGEST
+        return self.defines or (
+            short and any(isinstance(part, ast.FunctionDef) for part in self.tree.body)
+        )
+
 
 def shown(output: nodes.Element) -> str:
     """Return what kind of thing an output is: check, figure, table, number, code or nothing."""
@@ -123,7 +132,7 @@ def name_of(cell: Cell, after: Cell | None) -> str:
     if cell.calls("train"):
         return ""
     if after and not cell.shows and follows(cell, after) and name_of(after, None):
-        return "" if cell.defines else name_of(after, None)
+        return "" if cell.teaches else name_of(after, None)
     if len(cell.source.splitlines()) > LONGEST and not cell.defines:
         return cell.shows if cell.shows in NAMES else "code"
     return ""
@@ -161,6 +170,7 @@ class Folds(SphinxPostTransform):
         waiting: list[tuple[Cell, str]] = []
         last: tuple[Cell, CodeFold] | None = None
         for cell, name in zip(cells, names, strict=True):
+            fold_listings(cell)
             cell.node.attributes.pop("hide_mode", None)
             if not name:
                 last = settle(waiting, last)
@@ -175,6 +185,19 @@ class Folds(SphinxPostTransform):
                 last = (cell, join(waiting, name))
                 waiting = []
         settle(waiting, last)
+
+
+def fold_listings(cell: Cell) -> None:
+    """Fold long listings of the package's source; a diagram and prose tell what they do."""
+    output = cell.part("cell_code_output")
+    if output is None or cell.shows != "code" or "show-input" in cell.tags:
+        return
+    for block in list(output.findall(nodes.literal_block)):
+        lines = len(block.astext().splitlines())
+        if lines > LISTING:
+            fold = CodeFold("", name=f"Source code of the package, {lines} lines")
+            block.parent.replace(block, fold)
+            fold += block
 
 
 def section(node: nodes.Node) -> nodes.Node:

@@ -28,12 +28,17 @@ def keep(script: str, names: set[str]) -> str:
     return ICON.sub(kept, script)
 
 
+RULE = re.compile(r"\.fa-[a-z0-9-]+:before\{[^}]*\}")  # for the icons' fonts, which no page loads
+
+
 def subset(app: Sphinx, error: Exception | None) -> None:
     """Shrink the theme's script of icons in the built book."""
     script = Path(app.outdir) / "_static/scripts/fontawesome.js"
     if error is None and script.exists():
         text = keep(script.read_text(encoding="utf8"), used_in(Path(app.outdir)))
         script.write_text(text, encoding="utf8")
+        style = Path(app.outdir) / "_static/styles/pydata-sphinx-theme.css"
+        style.write_text(RULE.sub("", style.read_text(encoding="utf8")), encoding="utf8")
 
 
 def setup(app: Sphinx) -> dict[str, bool]:

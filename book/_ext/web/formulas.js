@@ -24,6 +24,29 @@ const set = (place) => {
   place.replaceChildren(...(display ? [box] : box.childNodes), ...(number ? [number] : []));
 };
 
+// What touches a formula goes into its first or last part, which never break from it.
+const glue = (place) => {
+  const parts = place.querySelectorAll(".katex-html .base");
+  if (!parts.length || place.parentElement.className !== "glued") return;
+  if (parts.length === 1) {
+    place.parentElement.classList.add("whole");
+    return;
+  }
+  const move = (text, put) => {
+    if (text?.nodeType !== 3 || !text.textContent) return;
+    const shown = document.createElement("span");
+    shown.className = "beside";
+    shown.textContent = text.textContent;
+    const told = document.createElement("span");
+    told.className = "visually-hidden";
+    text.replaceWith(told);
+    told.append(text);
+    put(shown);
+  };
+  move(place.previousSibling, (text) => parts[0].prepend(text));
+  move(place.nextSibling, (text) => parts[parts.length - 1].append(text));
+};
+
 const fit = (place) => {
   const display = place.tagName === "DIV";
   const box = display ? place.querySelector(".formula") : place;
@@ -52,11 +75,22 @@ const sides = (block) => {
 
 const places = () => document.querySelectorAll(".math.notranslate");
 
-window.companionFit = (root = document) =>
+// A wide table fades at the edge beyond which it goes on.
+const mark = (box) => {
+  const more = box.scrollWidth - box.clientWidth - box.scrollLeft;
+  box.classList.toggle("goes-on", more > 2);
+};
+
+const BOXES = ".scrolls, .pst-scrollable-table-container, .cell_output .text_html";
+
+window.companionFit = (root = document) => {
   root.querySelectorAll(".math.notranslate").forEach(fit);
+  root.querySelectorAll(BOXES).forEach(mark);
+};
 
 document.addEventListener("DOMContentLoaded", async () => {
   places().forEach(set);
+  places().forEach(glue);
   await document.fonts.ready;
   window.companionFit();
   let width = innerWidth;
@@ -66,5 +100,10 @@ document.addEventListener("DOMContentLoaded", async () => {
   });
   // A formula in a fold has no size until the fold opens.
   document.addEventListener("toggle", (event) => window.companionFit(event.target), true);
+  document.addEventListener(
+    "scroll",
+    (event) => event.target.matches?.(BOXES) && mark(event.target),
+    { capture: true, passive: true },
+  );
   stopped(true);
 });

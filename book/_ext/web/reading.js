@@ -1,3 +1,17 @@
+// The second stop of the Tab key leads to the first figure that moves.
+document.addEventListener("DOMContentLoaded", () => {
+  const figure = document.querySelector("article [data-facts]");
+  const skip = document.querySelector("#pst-skip-link");
+  if (!figure || !skip) return;
+  const link = skip.cloneNode(true);
+  link.id = "";
+  const a = link.querySelector("a") ?? link;
+  a.href = `#${figure.id}`;
+  a.textContent = "Skip to the first figure that moves";
+  figure.tabIndex = -1;
+  skip.after(link);
+});
+
 // A drawn figure opens large by a tap or by Enter; Escape or another tap closes it.
 document.addEventListener("DOMContentLoaded", () => {
   const pictures = document.querySelectorAll("figure.companion-figure > img");
