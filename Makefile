@@ -1,4 +1,5 @@
 # make book        read: build the book; needs no torch
+# make pdf         print the built book into _build/book.pdf; needs Chromium
 # make test        check: everything, on a CPU
 # make chapters    execute the chapters (ALL=1: also recalling what the others train)
 # make notebooks   execute the chapters whose script changed (ALL=1: every one)
@@ -18,7 +19,7 @@ EXECUTED = $(if $(ALL),$(NOTEBOOKS),$$(grep -L '"subset: int' $(NOTEBOOKS)))
 # Reading has a small environment of its own, unless the large one is there already.
 READER := $(if $(wildcard .venv/.ready),.venv,.venv-book)
 
-.PHONY: book test lint units chapters notebooks bench findings mutants assault lab clean
+.PHONY: book pdf test lint units chapters notebooks bench findings mutants assault lab clean
 .DEFAULT_GOAL := book
 
 # uv, where it can be had and reaches the packages, installs in a tenth of pip's time.
@@ -40,6 +41,9 @@ endef
 book: $(READER)/.ready
 	@$(READER)/bin/jupyter-book build . -q -W --keep-going -n
 	@echo "Open it:  $(CURDIR)/_build/html/index.html"
+
+pdf: .venv/.ready book
+	.venv/bin/python book/_tools/pdf.py _build/html _build/book.pdf
 
 test: lint units chapters
 	@echo "All tests passed."

@@ -34,7 +34,8 @@ FAINT = """(limit) => {
     }
     return known.get(node);
   };
-  const kinds = "h1, h2, h3, p, li, td, th, dd, summary, label, pre, figcaption, figcaption span";
+  const kinds = "h1, h2, h3, p, li, td, th, dd, a, summary, label, pre, "
+    + "figcaption, figcaption span";
   const bad = [];
   for (const node of document.querySelectorAll("article")[0].querySelectorAll(kinds)) {
     const own = [...node.childNodes].some((n) => n.nodeType === 3 && n.textContent.trim());
@@ -80,8 +81,8 @@ class Visit:
         """Open a page and wait until its formulas stand."""
         self.page.goto((self.book / f"{page}.html").as_uri())
         if self.page.locator("article .math").count():
-            self.page.wait_for_function("window.MathJax?.startup?.promise !== undefined")
-            self.page.evaluate("() => MathJax.startup.promise")
+            self.page.wait_for_function("window.companionFormulas !== undefined")
+            self.page.evaluate("() => companionFormulas")
         return self.page
 
 
@@ -119,8 +120,8 @@ def test_page_needs_no_network_and_renders_its_formulas(window: Visit) -> None:
     shown = window.page
     assert window.complaints == []
     wanted = shown.locator("article .math").count()
-    assert shown.locator("article .math:has(mjx-container)").count() == wanted
-    assert shown.locator("mjx-merror, [data-mjx-error]").count() == 0
+    assert shown.locator("article .math:has(.katex)").count() == wanted
+    assert shown.locator(".katex-error").count() == 0
     assert not re.search(r"\$\$|\\\(|\\\[|\\begin\{", text_without_code(shown))
 
 
@@ -128,7 +129,7 @@ def text_without_code(page: Page) -> str:
     """Return the article's text; code may hold anything, formulas hold it for screen readers."""
     return page.evaluate("""() => {
       const copy = document.querySelector("article").cloneNode(true);
-      copy.querySelectorAll("pre, code, script, mjx-container").forEach((node) => node.remove());
+      copy.querySelectorAll("pre, code, script, .katex").forEach((node) => node.remove());
       return copy.textContent;
     }""")
 
@@ -195,10 +196,11 @@ def test_explorables_move_by_mouse_and_by_keyboard(window: Visit) -> None:
 
 @every_chapter
 def test_solutions_unfold(window: Visit) -> None:
-    for solution in window.page.locator(".solution.dropdown").all():
+    assert window.page.locator("details.solution").count() > 0
+    for solution in window.page.locator("details.solution").all():
         body = solution.locator("section").first
         assert not body.is_visible()
-        solution.locator("button.toggle-button").click()
+        solution.locator("summary").first.click()
         body.wait_for(state="visible", timeout=5000)
 
 

@@ -1190,8 +1190,8 @@ check(
 
 # %%
 finite = [d for d in named if math.isfinite(d.at_zero + d.steepest)]
-value = torch.stack([d.between(p, q) for d in finite])
-top = torch.tensor([[d.at_zero + d.steepest] for d in finite])
+value = torch.stack([d.between(p, q) for d in finite], 1)  # (784, 3)
+top = torch.tensor([d.at_zero + d.steepest for d in finite])
 top = top.expand_as(value)
 check(
     "thm-gan-theory-prices",
@@ -1200,7 +1200,7 @@ check(
 ).at_most(
     value,
     top,
-    equal_where=((p * q).sum(1) == 0).expand_as(value),
+    equal_where=((p * q).sum(1) == 0)[:, None].expand_as(value),
     how="grid",
     wrong={
         "only the dearer price": (value, top / 2),

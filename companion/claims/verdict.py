@@ -119,7 +119,7 @@ class Verdict:
         if self.measure == "|z| up to":
             return f"off by {number(error)} standard errors at most ({number(allowed)} allowed)"
         if self.measure == "order off by":
-            return f"{self.details.partition(',')[0].replace('-', '−')}"
+            return f"{self.details.partition(',')[0]} for {self.claim}".replace("-", "−")
         if self.measure == "violated by":
             return "never exceeded" if error == 0 else f"exceeded by {number(error)} at most"
         return f"largest error {number(error)}" if error else "no error"

@@ -48,7 +48,7 @@ class Explorable:
         if not two:  # one slider walks along a table of one row
             rows = [rows]
         self.sizes = [len(rows), len(rows[0])] if two else [len(rows[0])]
-        self.labels = [[str(label) for label in names] for names in (labels if two else [labels])]
+        self.labels = [[told(label) for label in names] for names in (labels if two else [labels])]
         self.descriptions = [description] if isinstance(description, str) else list(description)
         self.start = [start] * len(self.sizes) if isinstance(start, int) else list(start)
         self.alt, self.caption = alt, caption
@@ -143,6 +143,12 @@ class Explorable:
             for name, labels in zip(self.descriptions, self.labels, strict=True)
         )
         return f"Explorable of {len(self.frames)} frames ({sliders}): {self.alt}"
+
+
+def told(label: Any) -> str:
+    """Write a label; zero has no sign."""
+    text = str(label)
+    return text[1:] if text.startswith("-") and not text.strip("-0.") else text
 
 
 def as_frame(frame: Any) -> Pixels:

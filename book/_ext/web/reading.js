@@ -1,0 +1,44 @@
+// The second stop of the Tab key leads to the first figure that moves.
+document.addEventListener("DOMContentLoaded", () => {
+  const figure = document.querySelector("article [data-facts]");
+  const skip = document.querySelector("#pst-skip-link");
+  if (!figure || !skip) return;
+  const link = skip.cloneNode(true);
+  link.id = "";
+  const a = link.querySelector("a") ?? link;
+  a.href = `#${figure.id}`;
+  a.textContent = "Skip to the first figure that moves";
+  figure.tabIndex = -1;
+  skip.after(link);
+});
+
+// A drawn figure opens large by a tap or by Enter; Escape or another tap closes it.
+document.addEventListener("DOMContentLoaded", () => {
+  const pictures = document.querySelectorAll("figure.companion-figure > img");
+  if (!pictures.length) return;
+  const large = document.createElement("dialog");
+  large.className = "large-figure";
+  large.setAttribute("aria-label", "The figure, enlarged");
+  document.body.append(large);
+  large.addEventListener("click", () => large.close());
+  for (const picture of pictures) {
+    const button = document.createElement("button");
+    button.type = "button";
+    button.className = "enlarge";
+    const name = picture.parentElement.querySelector(".figure-number")?.textContent ?? "the figure";
+    button.setAttribute("aria-label", `Enlarge ${name}: ${picture.alt}`);
+    picture.replaceWith(button);
+    button.append(picture);
+    button.addEventListener("click", () => {
+      const copy = picture.cloneNode();
+      copy.style = "";
+      copy.removeAttribute("width");
+      copy.width = Math.max(picture.naturalWidth / 2, Math.min(picture.naturalWidth, innerWidth - 40));
+      const close = document.createElement("button");
+      close.type = "button";
+      close.textContent = "Close";
+      large.replaceChildren(close, copy);
+      large.showModal();
+    });
+  }
+});

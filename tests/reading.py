@@ -1,0 +1,54 @@
+"""What a browser sees of a page: formulas cut, lines that begin with a comma, height of code."""
+
+# Formulas that stick out of what shows them, and that nothing scrolls with a sign.
+CUT = """() => {
+  const bad = [], width = document.documentElement.clientWidth;
+  for (const place of document.querySelectorAll("article .math.notranslate")) {
+    if (!place.getClientRects().length || place.closest("details:not([open])")) continue;
+    if (place.closest(".goes-on") || place.querySelector(".goes-on")) continue;
+    let box = place.parentElement;
+    while (getComputedStyle(box).display === "inline") box = box.parentElement;
+    const edges = [Math.min(box.getBoundingClientRect().right, width) + 2];
+    for (let at = box; at.tagName !== "ARTICLE"; at = at.parentElement)
+      if (getComputedStyle(at).overflowX !== "visible")
+        edges.push(at.getBoundingClientRect().right + 1);
+    const right = Math.min(...edges);
+    const number = place.querySelector(".eqno")?.getBoundingClientRect();
+    for (const part of place.querySelectorAll(".katex-html .base")) {
+      const at = part.getBoundingClientRect();
+      const laid = number && at.right > number.left + 1 && at.left < number.right;
+      if (at.right > right || laid) {
+        bad.push(place.textContent.slice(0, 60));
+        break;
+      }
+    }
+  }
+  return bad;
+}"""
+
+# Lines that begin with the punctuation of a formula on the line before.
+ORPHANS = """() => {
+  const bad = [];
+  for (const place of document.querySelectorAll("article span.math.notranslate")) {
+    const next = place.nextSibling;
+    const parts = place.querySelectorAll(".katex-html .base");
+    if (!parts.length || next?.nodeType !== 3 || !/^[.,;:!?)]/.test(next.textContent)) continue;
+    if (!place.getClientRects().length) continue;
+    const mark = document.createRange();
+    mark.setStart(next, 0);
+    mark.setEnd(next, 1);
+    const last = parts[parts.length - 1].getBoundingClientRect();
+    if (mark.getBoundingClientRect().left < last.left) bad.push(place.parentElement.textContent);
+  }
+  return bad;
+}"""
+
+# Share of a page's height that is code, unfolded.
+CODE = """() => {
+  let height = 0;
+  for (const block of document.querySelectorAll("article div.highlight")) {
+    if (block.parentElement.closest("div.highlight")) continue;
+    if (!block.closest("details:not([open])")) height += block.getBoundingClientRect().height;
+  }
+  return height / document.querySelector("article").getBoundingClientRect().height;
+}"""

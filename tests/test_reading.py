@@ -1,0 +1,123 @@
+"""A page is read without a hitch: formulas whole, code folded, keys that lead, light, on paper."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("playwright")
+import pdf
+from reading import CODE, CUT, ORPHANS
+from test_book import SCRIPTS, name, pages
+from test_browser import browser, visit  # noqa: F401
+
+pytestmark = pytest.mark.browser
+PAGES = pages()
+SHORT = "book/notation"
+ADD = "html => document.querySelector('.bd-article').insertAdjacentHTML('beforeend', html)"
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_no_formula_is_cut_and_no_line_begins_with_a_comma(visit: Any, page: str) -> None:  # noqa: F811
+    shown = visit(viewport={"width": 1536, "height": 900}).open(page)
+    for width in (1536, 1280, 390):
+        shown.set_viewport_size({"width": width, "height": 900})
+        shown.wait_for_timeout(300)
+        assert shown.evaluate(CUT) == [], width
+        assert shown.evaluate(ORPHANS) == [], width
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=name)
+def test_code_is_a_small_part_of_a_page(visit: Any, script: Path) -> None:  # noqa: F811
+    shown = visit().open(f"book/{name(script)}")
+    assert shown.evaluate(CODE) <= 0.15
+    bare = "details.code-fold:not(:has(div.highlight))"
+    assert shown.locator(bare).count() == 0
+    stacked = "div.cell:not(:has(.cell_output)):has(> .code-fold) + div.cell > .code-fold"
+    assert shown.locator(stacked).count() == 0
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=name)
+def test_a_verdict_is_named_by_its_theorem_and_a_wrong_version_fails(
+    visit: Any,  # noqa: F811
+    script: Path,
+) -> None:
+    shown = visit().open(f"book/{name(script)}")
+    badges = shown.locator(".companion-verdict")
+    assert badges.count() > 0
+    names = shown.locator(".companion-verdict [data-theorem] a")
+    assert names.count() == badges.count()
+    badges.first.locator("summary").first.press("Enter")
+    tried = badges.first.locator(".try").first
+    assert not tried.locator("p").is_visible()
+    tried.locator("summary").press("Enter")
+    assert "Fails" in tried.locator("p").inner_text()
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=name)
+def test_keys_lead_to_the_first_slider(visit: Any, script: Path) -> None:  # noqa: F811
+    shown = visit().open(f"book/{name(script)}")
+    assert shown.locator(".katex[tabindex], .math[tabindex='0']:not(.scrolls)").count() == 0
+    for stop in range(40):
+        shown.keyboard.press("Tab")
+        told = shown.evaluate("document.activeElement.textContent")
+        if "figure that moves" in told:
+            shown.keyboard.press("Enter")
+        if shown.evaluate("document.activeElement.matches('input, [data-facts] *')"):
+            return
+        assert stop < 39
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_page_is_light_and_no_id_stands_twice(visit: Any, page: str) -> None:  # noqa: F811
+    window, asked = visit(), set()
+    window.page.on("request", lambda request: asked.add(request.url.split("?")[0].split("#")[0]))
+    shown = window.open(page)
+    files = [Path(url[len("file://") :]) for url in asked if url.startswith("file://")]
+    assert sum(file.stat().st_size for file in files if file.is_file()) <= 2_500_000
+    ids = shown.eval_on_selector_all("article [id]", "all => all.map((one) => one.id)")
+    assert sorted(ids) == sorted(set(ids))
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("page", [SHORT, "book/intro", *(f"book/{name(s)}" for s in SCRIPTS[:3])])
+def test_axe_finds_nothing_serious(visit: Any, page: str, theme: str) -> None:  # noqa: F811
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
+    found = axe.run(visit(color_scheme=theme).open(page), context="article").response
+    bad = [v for v in found["violations"] if v["impact"] in ("serious", "critical")]
+    upstream = "deprecated-role", "aria-deprecated-role", "list", "listitem"  # docutils' lists
+    assert [(v["id"], v["nodes"][0]["html"]) for v in bad if v["id"] not in upstream] == []
+
+
+def test_paper_cuts_no_code_and_has_nothing_to_press(visit: Any) -> None:  # noqa: F811
+    shown = visit(viewport=pdf.PAPER).open(f"book/{name(SCRIPTS[0])}")
+    shown.emulate_media(media="print")
+    wide = "all => all.filter((one) => one.scrollWidth > one.clientWidth + 1).length"
+    assert shown.eval_on_selector_all("article pre", wide) == 0
+    for gone in (".companion-explorable canvas", ".companion-explorable button", ".copybtn"):
+        assert not any(one.is_visible() for one in shown.locator(gone).all())
+    assert all(one.is_visible() for one in shown.locator(".companion-explorable img").all())
+    assert not any(one.is_visible() for one in shown.locator("details.solution section").all())
+    assert shown.locator("article h1 .section-number").first.is_visible()
+
+
+def test_a_page_becomes_a_pdf_with_an_outline(browser: Any, book: Path, tmp_path: Path) -> None:  # noqa: F811
+    options = pdf.argparse.Namespace(solutions=False, code=False)
+    html = pdf.assemble(book, [SHORT, "book/bibliography"], {SHORT: 3})
+    assert 'href="#book-bibliography' in html
+    made = pdf.printed(browser, book, html, options)
+    assert made.startswith(b"%PDF") and len(pdf.COUNT.findall(made)) > 3
+    assert b"/Outlines" in made and not (book / ".print.html").exists()
+
+
+def test_the_checks_see_a_fault(visit: Any) -> None:  # noqa: F811
+    shown = visit().open(SHORT)
+    base = '<span class="katex"><span class="katex-html"><span class="base"'
+    wide = f'{base} style="display:inline-block;width:2000px">x</span></span></span>'
+    shown.evaluate(ADD, f'<p><span class="math notranslate">{wide}</span></p>')
+    assert shown.evaluate(CUT)
+    last = f'{base} style="display:inline-block;width:99%">x</span></span></span>'
+    shown.evaluate(ADD, f'<p><span class="math notranslate">{last}</span>, and</p>')
+    assert shown.evaluate(ORPHANS)
+    shown.evaluate(ADD, f'<div class="highlight" style="height:{10**6}px"></div>')
+    assert shown.evaluate(CODE) > 0.15
