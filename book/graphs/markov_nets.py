@@ -53,6 +53,7 @@ from operator import mul
 
 import networkx as nx
 import numpy as np
+import seaborn
 import torch
 from IPython.display import Markdown
 
@@ -116,7 +117,7 @@ for name, spot in spots.items():
     sketch.node(name, *spot, shaded=name in "BD")
 for a, b in ring.edges:
     sketch.link(a, b, head=False, lit=True)
-for y, text in ((24, "φ(AB)"), (70, "p = φφφφ / Z"), (120, "φ(CD)")):
+for y, text in ((24, "φ(AB)"), (70, "φφφφ / Z"), (120, "φ(CD)")):
     sketch.words(60, y, text, small=True)
 sketch.words(60, 144, "seen: B, D", small=True)
 for name, x, y in (("a", 148, 34), ("b", 200, 34), ("c", 174, 98)):
@@ -1605,10 +1606,10 @@ def frame(t):
         figure.subplots(1, 2, sharey=True), couplings, runs, strict=True
     )
     for axes, J, (exact, share) in panels:
-        axes.bar(range(6), exact, color=blue, alpha=0.35)
+        look = {"color": blue, "alpha": 0.35, "ax": axes}
+        seaborn.barplot(x=sorts, y=exact.numpy(), **look)
         axes.plot(range(6), share[t], "s", color=orange, ms=5)
         axes.set(ylim=(-0.02, 1.03), title=f"J = {J:g}", xlabel="lit lamps")
-        axes.set_xticks(range(6), sorts)
         axes.grid(axis="x")
     figure.axes[0].set_ylabel("probability")
     return figure

@@ -53,6 +53,7 @@ from operator import mul
 
 import networkx as nx
 import numpy as np
+import seaborn
 import torch
 from IPython.display import Markdown
 from scipy.optimize import brentq, minimize, minimize_scalar
@@ -816,9 +817,10 @@ def picture(means, label, bound):
     """Draw points by their most probable label, and the three means."""
     figure = figures.blank(3.0, 3.8)
     axes = figure.subplots()
-    for k in range(3):
-        x, y = points[label == k].T
-        axes.scatter(x, y, s=10, color=PALETTE[k], marker=MARKERS[k])
+    look = {"palette": PALETTE[:3], "markers": MARKERS[:3], "legend": False}
+    look |= {"hue_order": range(3), "style_order": range(3), "linewidth": 0}
+    x, y, k = *points.T.numpy(), label.numpy()
+    seaborn.scatterplot(x=x, y=y, hue=k, style=k, s=14, ax=axes, **look)
     for k in range(3):
         axes.plot(*means[k], MARKERS[k], ms=13, mfc=PALETTE[k], mec="white")
     axes.set(xlabel="$x_1$", ylabel="$x_2$", aspect="equal")
