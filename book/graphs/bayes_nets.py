@@ -141,7 +141,7 @@ Markdown(
 # %% [markdown]
 # What does a product like this say about the world?
 # Exactly this: once the parents of a variable are known, its other non-descendants have nothing to add.
-# That is called the *local Markov property*.
+# That is called the *local Markov property* {cite:p}`lauritzen1990independence`.
 #
 # :::{prf:theorem} Factorisation is the local Markov property
 # :label: thm-bn-factorisation

@@ -1238,6 +1238,7 @@ show(
 show_source(MarkovNet.conditional, MarkovNet.gibbs)
 
 # %% [markdown]
+# Part (c) of the next theorem is Doeblin's bound {cite:p}`levin2009markov`.
 # Let $K_v(x, y)$ be the probability that an update of $v$ leads from $x$ to $y$, and $K = K_1 K_2 \cdots K_{|V|}$ the matrix of a whole *sweep* over all nodes.
 #
 # :::{prf:theorem} Gibbs sampling keeps the law, and finds it

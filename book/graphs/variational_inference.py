@@ -817,10 +817,11 @@ def picture(means, label, bound):
     """Draw points by their most probable label, and the three means."""
     figure = figures.blank(3.0, 3.8)
     axes = figure.subplots()
-    look = {"palette": PALETTE[:3], "markers": MARKERS[:3], "legend": False}
-    look |= {"hue_order": range(3), "style_order": range(3), "linewidth": 0}
-    x, y, k = *points.T.numpy(), label.numpy()
-    seaborn.scatterplot(x=x, y=y, hue=k, style=k, s=14, ax=axes, **look)
+    tones = dict(zip("012", PALETTE, strict=False))
+    look = {"palette": tones, "legend": False, "linewidth": 0, "s": 14}
+    look["markers"] = dict(zip("012", MARKERS, strict=False))
+    (x, y), of = points.T.numpy(), label.numpy().astype(str)
+    seaborn.scatterplot(x=x, y=y, hue=of, style=of, ax=axes, **look)
     for k in range(3):
         axes.plot(*means[k], MARKERS[k], ms=13, mfc=PALETTE[k], mec="white")
     axes.set(xlabel="$x_1$", ylabel="$x_2$", aspect="equal")
@@ -1101,8 +1102,12 @@ check("thm-variational-ising").equal(
 )
 
 # %% [markdown]
-# The truth on a small torus is exact as well: a *transfer matrix* {cite:p}`kramers1941statistics` couples the $2^L$ states of a row with those of the next, and $Z$ is the trace of its power $L$.
+# :::{admonition} How the truth on a small torus is found
+# :class: dropdown
+# A *transfer matrix* {cite:p}`kramers1941statistics` couples the $2^L$ states of a row with those of the next, and $Z$ is the trace of its power $L$.
 # Its second derivative with respect to an outer field gives $\mathbb E (\sum_i s_i)^2$; the root of that, divided by $L^2$, is the size of the magnetisation, whatever its sign.
+# :::
+#
 # On the infinite grid the magnet appears at $\beta_c = \frac12 \log(1 + \sqrt 2) \approx 0.44$ {cite:p}`onsager1944crystal`, with magnetisation $(1 - \sinh^{-4} 2 \beta)^{1/8}$ {cite:p}`yang1952spontaneous`: we cite this, and prove nothing about it.
 # The cure is again to join what belongs together {cite:p}`saul1996exploiting`: one factor for each column of the grid, by the same code as for the patient.
 
