@@ -112,8 +112,7 @@ prior = Table([[0.0025, 0.0475], [0.0475, 0.9025]], both)  # 0.05 each
 breathless = Table([[0.96, 0.9], [0.9, 0.005]], both)  # p(breathless | both)
 laws = {"exact": (prior * breathless).normalised()}
 for start in (1, 2):
-    rng = torch.Generator().manual_seed(start)
-    q = MeanField([prior, breathless], generator=rng)  # random factors
+    q = MeanField([prior, breathless], generator=start)  # random factors
     coordinate_ascent(q)  # this chapter's method
     laws[f"product, start {start}"] = q.marginal(*both)
 cells = list(itertools.product(yes_no, yes_no))
@@ -445,8 +444,7 @@ exact_log_prob = net.evidence_log_prob(patient)
 exact_chance = net.posterior("pneumonia", patient)["yes"]
 climbs, rows = {}, []
 for start in (1, 2):
-    first = torch.Generator().manual_seed(start)
-    q = MeanField(net.tables.values(), patient, generator=first)
+    q = MeanField(net, patient, generator=start)
     bounds = [q.elbo()]
     for j in list(range(len(q.factors))) * 10:
         q.update(j)
@@ -732,8 +730,7 @@ plans = {
 }
 rows, doctors, gaps = [], {}, {}
 for name, (tables, blocks) in plans.items():
-    starts = (torch.Generator().manual_seed(start) for start in range(4))
-    tries = [MeanField(tables, patient, blocks, start) for start in starts]
+    tries = [MeanField(tables, patient, blocks, start) for start in range(4)]
     for q in tries:
         coordinate_ascent(q)
     doctors[name] = q = max(tries, key=lambda q: q.elbo())
@@ -1130,8 +1127,7 @@ def mean_fields(beta):
     """For sites and for columns: the bound, then the magnetisation."""
     sites = ising.IsingMeanField(side, beta, means=up)
     tables = ising.ising_tables(side, beta)
-    start = torch.Generator().manual_seed(seed)
-    blocks = MeanField(tables, (), by_column, start)
+    blocks = MeanField(tables, (), by_column, seed)
     bounds = [coordinate_ascent(q, 500, 1e-6)[-1] for q in (sites, blocks)]
     up_prob = blocks.marginal((0, 0))["+"]
     return *bounds, sites.means[0, 0].item(), abs(2 * up_prob - 1)
@@ -1472,7 +1468,6 @@ results_table(rows)
 
 
 # %% tags=["hide-input"]
-start = torch.Generator().manual_seed
 grid, of_points = ising.ising_tables(side, 0.3), mixtures.MixtureMeanField
 law = torch.distributions.MultivariateNormal(
     0 * target, torch.eye(40) + features @ features.T
@@ -1484,13 +1479,13 @@ exact_of = {
     "regression": lambda: law.log_prob(target).item(),
 }
 models = {
-    "patient, each node alone": lambda: MeanField(idle, patient, (), start(2)),
+    "patient, each node alone": lambda: MeanField(idle, patient, (), 2),
     "patient, no idle nodes": lambda: MeanField(busy, patient),
     "patient, two joined": lambda: MeanField(busy, patient, [lungs]),
     "mixture": lambda: of_points(few, few[:3], 1.0, 5.0),
     "mixture, symmetric": lambda: of_points(few, 0 * few[:3], 1.0, 5.0),
     "magnet, each site": lambda: ising.IsingMeanField(side, 0.3, means=up),
-    "magnet, each column": lambda: MeanField(grid, {}, by_column, start(0)),
+    "magnet, each column": lambda: MeanField(grid, {}, by_column, 0),
 }
 
 # %% tags=["hide-input"]
@@ -1542,7 +1537,7 @@ results_table(rows)
 
 # %%
 free = [node for node in net.nodes if node not in patient]
-q = MeanField(net.tables.values(), patient)
+q = MeanField(net, patient)
 local = sum(table.values.numel() for table in q.tables)
 states_of = math.prod(len(net.states[node]) for node in free)
 q.factors = [net.posterior(f.names, patient) for f in q.factors]
