@@ -572,6 +572,7 @@ def belief_figure(beliefs, stories, targets):
     seaborn.heatmap(
         np.sqrt(np.nan_to_num(beliefs)),
         annot=np.array(words),
+        annot_kws={"color": "#111111"},
         fmt="",
         cmap="Blues",
         vmin=0,

@@ -1090,6 +1090,7 @@ for k, (name, numbers) in enumerate(read_these.items()):
     for z in range(2):
         axes = grid[z, k]
         look = {"cmap": "Blues", "vmax": 14, "cbar": False, "square": True}
+        look["annot_kws"] = {"color": "#111111", "fontsize": 13}
         seaborn.heatmap(n[:, :, z], annot=True, ax=axes, vmin=0, **look)
         minor = n[0, 0, z] * n[1, 1, z] - n[0, 1, z] * n[1, 0, z]
         axes.set_ylabel(f"Z = {z}\n$x$")
