@@ -109,7 +109,7 @@ def test_no_text_breaks_the_page() -> None:
         (GRASS, {"alt": " "}, "needs a caption and alt text"),
         (GRASS, {"label": "one"}, "starts with 'fig-', got 'one'"),
         (nx.DiGraph([(0, 1), (1, 0)]), {}, "cycle: 0 → 1 → 0"),
-        (nx.Graph([(0, 1)]), {}, "needs a networkx.DiGraph, got Graph"),
+        (nx.Graph([(0, 1)]), {}, "needs a networkx.DiGraph or a BayesNet, got Graph"),
         (nx.DiGraph(combinations(range(9), 2)), {}, "more than 5,000 trails begin at 0"),
         (nx.empty_graph(30, nx.DiGraph), {}, "2 to 20 nodes, got 30"),
     ],

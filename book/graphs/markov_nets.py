@@ -55,6 +55,7 @@ from operator import mul
 
 import networkx as nx
 import numpy as np
+import seaborn
 import torch
 from IPython.display import Markdown
 
@@ -118,7 +119,7 @@ for name, spot in spots.items():
     sketch.node(name, *spot, shaded=name in "BD")
 for a, b in ring.edges:
     sketch.link(a, b, head=False, lit=True)
-for y, text in ((24, "φ(AB)"), (70, "p = φφφφ / Z"), (120, "φ(CD)")):
+for y, text in ((24, "φ(AB)"), (70, "φφφφ / Z"), (120, "φ(CD)")):
     sketch.words(60, y, text, small=True)
 sketch.words(60, 144, "seen: B, D", small=True)
 for name, x, y in (("a", 148, 34), ("b", 200, 34), ("c", 174, 98)):
@@ -1276,6 +1277,7 @@ show(
 show_source(MarkovNet.conditional, MarkovNet.gibbs)
 
 # %% [markdown]
+# Part (c) of the next theorem is Doeblin's bound {cite:p}`levin2009markov`.
 # Let $K_v(x, y)$ be the probability that an update of $v$ leads from $x$ to $y$, and $K = K_1 K_2 \cdots K_{|V|}$ the matrix of a whole *sweep* over all nodes.
 #
 # :::{prf:theorem} Gibbs sampling keeps the law, and finds it
@@ -1651,10 +1653,10 @@ def frame(t):
         figure.subplots(1, 2, sharey=True), couplings, runs, strict=True
     )
     for axes, J, (exact, share) in panels:
-        axes.bar(range(6), exact, color=blue, alpha=0.35)
+        look = {"color": blue, "alpha": 0.35, "ax": axes}
+        seaborn.barplot(x=sorts, y=exact.numpy(), **look)
         axes.plot(range(6), share[t], "s", color=orange, ms=5)
         axes.set(ylim=(-0.02, 1.03), title=f"J = {J:g}", xlabel="lit lamps")
-        axes.set_xticks(range(6), sorts)
         axes.grid(axis="x")
     figure.axes[0].set_ylabel("probability")
     return figure

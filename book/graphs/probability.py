@@ -58,6 +58,7 @@ from itertools import pairwise, permutations, product
 from math import log, prod
 
 import numpy as np
+import seaborn
 import torch
 from IPython.display import Markdown
 from matplotlib import colormaps
@@ -69,8 +70,10 @@ from companion.figures import Explorable, Sketch, results_table, show
 from companion.figures.style import PALETTE
 from companion.graphs import Table, independencies, independent, statements
 from companion.graphs import mutual_information as information
+from companion.words import at_least
 
 blue, orange, green, _, dark = PALETTE[:5]
+at_least(20_000, draws=draws)
 torch.set_default_dtype(torch.float64)
 torch.manual_seed(seed)
 rng = np.random.default_rng(seed)
@@ -575,10 +578,15 @@ def rest(q):
 
 
 def enclosures(s):
-    """Bounds of Z(s), of Z(s) p(i) for i = 1, 2, 7, and, for s + 1, of E i."""
+    """Bounds of Z(s), of Z(s) p(i) for i = 1, 2, 7, and, for s + 1, of E i.
+
+    The sum over n > N of (n - 1) n^-s is rest(s - 1) - rest(s); what is
+    taken away has its bounds the other way round, hence [::-1].
+    """
     pairs = n**-s
     z = pairs.sum() + rest(s - 1) - rest(s)[::-1]
     rows = [pairs[i == k].sum() + rest(s) for k in (1, 2, 7)]
+    # of the law with exponent s + 1: sums of i (i + j)^-(s + 1), of (i + j)^-(s + 1)
     mean = (i * pairs / n).sum() + (rest(s - 1) - rest(s)[::-1]) / 2
     z_next = (pairs / n).sum() + rest(s) - rest(s + 1)[::-1]
     return np.array([z, *rows, mean / z_next[::-1]])  # (5, 2)
@@ -671,7 +679,7 @@ k = np.arange(1, 4)
 shares = [i[:, None] == k for i, _ in drawn.values()]
 
 
-def rows(p):
+def at_each(p):
     return np.concatenate([p(s) for s in drawn])
 
 
@@ -679,10 +687,12 @@ check(
     "thm-probability-zeta", about="draws", of="draws at each exponent"
 ).unbiased(
     np.concatenate(shares, 1).astype(float),
-    truth=rows(lambda s: zeta(s, k + 1) / Z_pairs(s)),
+    truth=at_each(lambda s: zeta(s, k + 1) / Z_pairs(s)),
     wrong={
-        "row begins at i": rows(lambda s: zeta(s, k) / zeta(s - 1)),
-        "marginal is the law of one integer": rows(lambda s: k**-s / zeta(s)),
+        "row begins at i": at_each(lambda s: zeta(s, k) / zeta(s - 1)),
+        "marginal is the law of one integer": at_each(
+            lambda s: k**-s / zeta(s)
+        ),
     },
 )
 
@@ -1092,7 +1102,7 @@ check(
 # Try to read them before you look at the titles.
 
 # %%
-tables = {  # [x][y][z]
+read_these = {  # [x][y][z]
     "A": [[[9, 1], [3, 3]], [[3, 3], [1, 9]]],
     "B": [[[7, 1], [3, 5]], [[3, 5], [1, 7]]],
     "C": [[[3, 1], [1, 3]], [[1, 3], [3, 1]]],
@@ -1105,23 +1115,22 @@ def written(statement):
     return f"{x} ⊥ {y}" + (f" | {given}" if given else "")
 
 
-laws = {k: Table(n, "XYZ").normalised() for k, n in tables.items()}
+laws = {k: Table(n, "XYZ").normalised() for k, n in read_these.items()}
 read = {k: sorted(map(written, independencies(p))) for k, p in laws.items()}
 
 # %% tags=["hide-input"]
 figure = figures.blank(4.2)
 grid = figure.subplots(2, 3)
-for k, (name, numbers) in enumerate(tables.items()):
+for k, (name, numbers) in enumerate(read_these.items()):
     n = np.array(numbers)
     for z in range(2):
         axes = grid[z, k]
-        axes.imshow(n[:, :, z], cmap="Blues", vmin=0, vmax=14)
-        for x, y in product(range(2), range(2)):
-            axes.text(y, x, n[x, y, z], ha="center", va="center", fontsize=13)
+        look = {"cmap": "Blues", "vmax": 14, "cbar": False, "square": True}
+        look["annot_kws"] = {"color": "#111111", "fontsize": 13}
+        seaborn.heatmap(n[:, :, z], annot=True, ax=axes, vmin=0, **look)
         minor = n[0, 0, z] * n[1, 1, z] - n[0, 1, z] * n[1, 0, z]
-        axes.set(xticks=(0, 1), yticks=(0, 1), ylabel=f"Z = {z}\n$x$")
+        axes.set_ylabel(f"Z = {z}\n$x$")
         axes.set_xlabel(f"$y$\ndeterminant {minor}".replace("-", "−"))
-        axes.grid(False)
     grid[0, k].set_title(f"{name}:  " + ", ".join(read[name]))
 show(
     figure,
@@ -1136,16 +1145,17 @@ show(
 # The titles were computed in floating point, by the definition and not by the minors; here are all nine statements about three variables again, in integers.
 
 # %%
-counts = margins(np.array(list(tables.values())))  # (3, 2, 2, 2)
+counts = margins(np.array(list(read_these.values())))  # (3, 2, 2, 2)
 axis = {"X": 1, "Y": 2, "Z": 3}
 every = list(statements("XYZ"))
 rows = []
 for s in sorted(every, key=lambda s: (len(s[1] | s[0]), written(s))):
     verdict = ci(counts, *(frozenset(axis[v] for v in part) for part in s))
-    for name, yes in zip(tables, verdict, strict=True):
+    for name, yes in zip(read_these, verdict, strict=True):
         assert yes == (written(s) in read[name])
     marks = {
-        k: "yes" if v else "–" for k, v in zip(tables, verdict, strict=True)
+        k: "yes" if v else "–"
+        for k, v in zip(read_these, verdict, strict=True)
     }
     rows.append({"statement": written(s)} | marks)
 results_table(rows)
