@@ -1976,7 +1976,7 @@ Markdown(
     f"{steps[0]:.2f} were lost because the posterior is not a Gaussian, "
     f"{steps[1] - steps[0]:.2f} because the coordinates of $q$ are "
     f"independent, and {steps[2] - steps[1]:.2f} because one network, "
-    "trained for a few seconds, answered for all observations. With {sizes[-1]:,} draws, a tenth of "
+    f"trained for a few seconds, answered for all observations. With {sizes[-1]:,} draws, a tenth of "
     f"them from the prior, {lost['defended'][-1]:.3f} nats were left; for "
     "the linear VAE nothing was lost at all."
 )
