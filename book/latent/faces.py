@@ -1312,8 +1312,8 @@ Markdown(
     f"The test bound was best after epoch {peak['epoch']}, at "
     f"{peak['test/elbo']:+,.0f} nats and {peak['test/PSNR']:.1f} dB; 300 "
     "epochs were too many. So this compares two protocols that nobody tuned "
-    "for so few pictures: stopping early, and mirrored or shifted copies of "
-    "the photographs, are what the deeper network lacks, not fewer layers."
+    "for so few pictures, and says little about depth: stopping early and "
+    "mirrored or shifted copies of the photographs have not been tried here."
 )
 
 # %% [markdown]
