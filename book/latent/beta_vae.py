@@ -2236,7 +2236,7 @@ results_table(
 # This is a small demonstration, a few dozen steps that fit into a page (`passes` and `amount`): the code opens late, and the larger $\beta$ the later. For the homework set `passes` to 50 and `amount` to all you have.
 
 # %%
-passes, amount, K = 3, 256, 10
+passes, amount, K = 2, 256, 10
 
 
 def sheet_network():

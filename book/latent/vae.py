@@ -382,7 +382,7 @@ check("thm-vae-bound").at_most(
 
 # %%
 mean, log_variance = torch.randn(2, 100, 3, dtype=torch.float64)
-z = torch.linspace(-30, 30, 3_001, dtype=torch.float64)
+z = torch.linspace(-80, 80, 8_001, dtype=torch.float64)
 q = torch.distributions.Normal(
     mean[..., None], (log_variance[..., None] / 2).exp()
 )
