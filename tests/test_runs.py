@@ -28,6 +28,7 @@ from companion.runs import (
 )  # fmt: skip
 from companion.tensors import load_tensors
 from companion.train import train
+from companion.words import at_least
 
 ABOUT = {"name": "toy", "split": "all", "source": "exact", "sha256": "0" * 64}
 
@@ -314,3 +315,9 @@ def test_a_chapter_that_recalls_settles_its_seed_before_it_does(chapter):
     settled = [k for k, cell in enumerate(cells) if "seed = published_seed(" in cell]
     if recalls:
         assert settled and settled[0] < recalls[0]
+
+
+def test_too_few_are_refused_in_a_sentence_with_the_least_that_works():
+    at_least(2, seeds=2)
+    with pytest.raises(ValueError, match=r"^seeds must be 2 or more, got 1$"):
+        at_least(2, seeds=1)

@@ -893,7 +893,7 @@ def pose(n):
 
 
 # %%
-def train_encoder(own_seed, steps=2_000):
+def train_encoder(own_seed, steps=1_500):
     """A network x -> (mean, log_std) of q(z | x), trained on new poses."""
     torch.manual_seed(own_seed)
     encoder = torch.nn.Sequential(
@@ -1625,7 +1625,7 @@ results_table(
 #
 # The decoder of the arm was known and stayed fixed.
 # In a VAE it learns too, and then the gap is no longer only a loss of accuracy in a report: the decoder moves towards models whose posteriors $q$ can imitate {cite:p}`turner2011two`.
-# Errors are over observations; the network was trained three times, for 2,000 steps, and only the first is looked into: with more steps its amortisation gap shrinks further, but never below zero.
+# Errors are over observations; the network was trained three times, for 1,500 steps, and only the first is looked into: with more steps its amortisation gap shrinks further, but never below zero.
 # Importance-weighted numbers with many draws have been measured here in two dimensions; {prf:ref}`thm-elbo-proposal` says that the draws must grow exponentially with the dimension, if $q$ is off by as much in every dimension.
 # No published number stands beside ours: the truth is a sum over a grid, or a formula.
 
@@ -1980,7 +1980,7 @@ Markdown(
     f"{steps[0]:.2f} were lost because the posterior is not a Gaussian, "
     f"{steps[1] - steps[0]:.2f} because the coordinates of $q$ are "
     f"independent, and {steps[2] - steps[1]:.2f} because one network, "
-    "trained for half a minute, answered for all observations. With {sizes[-1]:,} draws, a tenth of "
+    f"trained for a few seconds, answered for all observations. With {sizes[-1]:,} draws, a tenth of "
     f"them from the prior, {lost['defended'][-1]:.3f} nats were left; for "
     "the linear VAE nothing was lost at all."
 )
