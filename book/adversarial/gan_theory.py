@@ -75,7 +75,7 @@ for m in (0, 3):
     trace(14 + 18 * (x + 2.5), 130 - 80 * (-((x - m) ** 2) / 2).exp())
 trace(14 + 18 * (x + 2.5), 130 - 80 * torch.sigmoid(4.5 - 3 * x), lit=True)
 sketch.line((10, 130), (162, 130)).words(86, 164, "data, forger, judge")
-sketch.words(59, 146, "p").words(113, 146, "q").words(140, 112, "D")
+sketch.words(59, 146, "p").words(113, 146, "q").words(22, 40, "D")
 sketch.line((200, 130), (345, 130), head=True)
 sketch.line((200, 130), (200, 12), head=True)
 for height, end in ((gap**2 / 2, 21), (gap, 41), (js_of, 41)):

@@ -70,7 +70,7 @@ from companion.worlds.gaussians import eight_gaussians_density
 seed = published_seed(wgan, seed, epochs, data="persian")
 
 # %% tags=["hide-input"]
-sketch = Sketch(350, 176)
+sketch = Sketch(350, 182)
 
 
 def road(points, lit=False, dashed=False):
