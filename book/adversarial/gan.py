@@ -32,7 +32,7 @@
 epochs: int = 0  # 0: recall the published runs; n: train n epochs here
 subset: int = 0  # 0: all images; n: train and measure on the first n
 seed: int = 0
-loop_updates: int = 30  # of each player, in the loop that stands on the page
+loop_updates: int = 20  # of each player, in the loop that stands on the page
 
 # %% tags=["hide-input"]
 import math
@@ -76,6 +76,8 @@ sketch.line((36, 40), (53, 40), head=True).line(
     (131, 40), (152, 40), head=True
 )
 sketch.link("x", "D").link("d", "D")
+
+# %% tags=["hide-input"]
 sketch.line((289, 83), (312, 83), head=True).words(330, 88, "V(x)")
 sketch.line((244, 62), (196, 24), head=True, lit=True, over=(232, 30))
 sketch.line((150, 22), (112, 20), head=True, lit=True)
@@ -185,6 +187,8 @@ left.axhline(math.log(4), color=PALETTE[0], lw=0.8, ls=":")
 left.axhline(math.log(2), color=PALETTE[1], lw=0.8, ls=":")
 left.set(xlabel="update of each player", ylabel="loss, nats")
 left.legend(frameon=False)
+
+# %% tags=["hide-input"]
 with torch.no_grad():
     few = torch.cat([x[:6], forged[:6]])
 right.imshow(
@@ -1106,13 +1110,15 @@ ink_judge = extractor_of("persian")
 reader = metrics.Frechet(digits, ink_judge.model)
 seen_ink = persian.examples("train", 2 * len(digits))[0]
 imitated = metrics.Frechet(seen_ink[: len(digits)], ink_judge.model)
-others = {"other training images": seen_ink[len(digits) :][:watched]}
-gaps = {name: reader.distance(x) for name, x in {**drawings, **others}.items()}
-others["test images"] = digits[:watched]
+shown = {name: reader.embed(inks) for name, inks in drawings.items()}
+others = seen_ink[len(digits) :][:watched]
+shown["other training images"] = reader.embed(others)
+gaps = {name: reader.distance_of(z) for name, z in shown.items()}
+shown["test images"] = reader.features[:watched]
 rows = []
-for name, x in {**drawings, **others}.items():
+for name, z in shown.items():
     row = {"5,000 images": name, "to the test images": gaps.get(name)}
-    row["to training images"] = imitated.distance(x)
+    row["to training images"] = imitated.distance_of(z)
     for key in ("recall", "coverage"):
         one = ink_runs.get(name)
         row[f"{key}, %"] = one.metrics[key] if one else None
@@ -1124,8 +1130,8 @@ results_table(rows, percent=["recall, %", "coverage, %"])
 
 # %% tags=["hide-input"]
 said = {
-    name: metrics.class_histogram(reader.network.head(reader.embed(inks)))
-    for name, inks in drawings.items()
+    name: metrics.class_histogram(reader.network.head(shown[name]))
+    for name in drawings
 }
 shares = {"data": torch.bincount(labels, minlength=10) / len(labels), **said}
 show(
@@ -1357,6 +1363,8 @@ for axes, (name, images) in zip(
     axes.set(xticks=(), yticks=())
     axes.set_title(name, fontsize=9)
     axes.grid(False)
+
+# %%
 for k in stages:
     print(f"epoch {int(k)}: {gan_run.history[int(k) - 1]['test/frechet']:.0f}")
 for name, one in runs.items():

@@ -353,6 +353,7 @@ def beside(judge):
     return torch.cat([judged(touching(2)), judged(judge)])
 
 
+# %%
 check("thm-gan-theory-apart").equal(
     left=beside(ramp(delta)),
     right=torch.zeros(80, 3),
@@ -980,6 +981,8 @@ sup, closed, slips = (
     },
 )
 slipped = {slip: [] for slip in slips}
+
+# %%
 for d in ALL:
     t = d.derivative(u[1::8])
     if d.name in ("Pearson", "total variation"):  # below f'(0): u = 0
@@ -1570,7 +1573,7 @@ check("thm-gan-theory-alternating").equal(
 # h c^2 < \gamma < \frac2h + \frac{h c^2}2,
 # $$ (eq-gan-theory-region)
 #
-# and alternating steps, whatever small $\gamma$ is, if
+# and alternating steps, however small $\gamma$ is, if
 #
 # $$
 # 0 < \gamma < \frac2h - \frac{h c^2}2.

@@ -83,6 +83,7 @@ def heap(at, tall=34):
     road(list(zip(at + x, 140 - tall * np.exp(-((x / 11) ** 2)), strict=True)))
 
 
+# %% tags=["hide-input"]
 for left, name in ((6, "judge"), (184, "critic")):
     sketch.line((left, 140), (left + 160, 140))
     heap(left + 38)
@@ -95,6 +96,8 @@ road(list(zip(6 + x, step, strict=True)), lit=True)
 road([(190, 24), (340, 96)], lit=True)
 sketch.line((124, 78), (112, 78), head=True).words(124, 66, "slope 0?")
 sketch.line((302, 62), (262, 43), head=True).words(308, 50, "slope 1")
+
+# %% tags=["hide-input"]
 sketch.show(
     "Two who compare data with forgeries (orange: what they say of each "
     "place). The judge of a GAN is sure on both sides, and flat where the "
@@ -159,6 +162,8 @@ tables[0, 1] = tables[0, 0]
 middle = tables.mean(1, keepdims=True)
 ratio = np.where(tables > 0, tables / np.where(middle > 0, middle, 1), 1)
 js = (tables * np.log(ratio)).sum((1, 2)) / 2
+
+# %%
 with np.errstate(divide="ignore", invalid="ignore"):
     cells = tables[:, 0] * np.log(tables[:, 0] / tables[:, 1])
 kl = np.where(tables[:, 0] > 0, cells, 0).sum(1)
@@ -1386,6 +1391,7 @@ def three(gap):
     return np.array([W, js, (xlogy(p, p) - xlogy(p, q)).sum()])
 
 
+# %%
 rows = []
 for gap in (0.25, 1.0, 4.0, 8.0):
     value, pull = three(gap), (three(gap + 1e-3) - three(gap - 1e-3)) / 2e-3
