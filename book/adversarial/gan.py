@@ -63,7 +63,9 @@ from companion.objectives import discriminator_loss, generator_loss
 from companion.runs import published_seed
 from companion.samplers.codes import from_fixed_codes as drawn
 from companion.train import train
+from companion.words import at_least
 
+at_least(1, loop_updates=loop_updates)
 seed = published_seed(gan, seed, epochs)
 
 # %% tags=["hide-input"]

@@ -51,8 +51,10 @@ from companion.figures import Explorable, Sketch, curves, results_table, show
 from companion.figures.style import DASHES, PALETTE
 from companion.metrics import mean_of
 from companion.objectives.divergences import ALL, Divergence, divergence
+from companion.words import at_least
 from companion.worlds.gaussians import eight_gaussians_density
 
+at_least(1, steps=steps, judge_steps=judge_steps)
 torch.set_default_dtype(torch.float64)
 
 # %% tags=["hide-input"]
@@ -403,6 +405,7 @@ theta = torch.randn(80, 1).requires_grad_()
 a = torch.randn(80, 1).requires_grad_()
 x = theta + a * z
 waves = c * (1 + (w * x[:60] + 1).sin()) / 2
+# The last 20 are line 5's: one point each, where D and its slope are eps.
 tight = 0.04 * torch.arange(1, 21)[:, None] * (x - x.detach())[60:].exp()
 D = torch.cat([waves, tight])
 (steep,) = torch.autograd.grad(D.sum(), x, retain_graph=True)

@@ -199,7 +199,7 @@ check("prop-wgan-lines").equal(
 # Eq. {eq}`eq-wgan-primal` is hopeless for images: a plan has a number for each pair.
 # The way out is a critic.
 # A function $f$ is *1-Lipschitz* if $f(x) - f(y) \le d(x, y)$ for all $x, y$.
-# Kantorovich and Rubinstein proved what follows for laws with finite $\mathbb E\, d(x, x_0)$ on complete separable metric spaces, so on all of $\mathbb R^n$, which later theorems use (theorem 5.10 and remark 6.5 of {cite:t}`villani2009optimal`); we prove the finite case.
+# Kantorovich and Rubinstein proved what follows for laws with finite $\mathbb E\, d(x, x_0)$ on complete separable metric spaces, so on all of $\mathbb R^n$, which later theorems use (theorem 5.10 and particular case 5.16 of {cite:t}`villani2009optimal`); we prove the finite case.
 #
 # :::{prf:theorem} Kantorovich-Rubinstein duality, finite case
 # :label: thm-wgan-duality
