@@ -217,7 +217,8 @@ show(
 figures.show_source(image_generator, image_critic)
 
 # %% [markdown]
-# The table itself is one choice away: `train(gan, epochs=100, net="homework")`.
+# The table itself is one choice away, `train(gan, epochs=100, net="homework")`, and its control without normalisation in the judge another, `net="homework-bare-judge"`.
+# No full run of either stands behind this page: of the table, only the few updates above have been made here.
 
 
 # %%
@@ -1158,7 +1159,9 @@ Markdown(
 )
 
 # %% [markdown]
-# So Hoda's two parts are different laws, written by different hands: the training images are much farther from the test images than chance can explain.
+# What collapsed is the compact recipe, whose judge has no normalisation; whether the homework's table would, these runs do not say.
+#
+# Hoda's two parts are different laws, written by different hands: the training images are much farther from the test images than chance can explain.
 # A GAN imitates the training part, and its floor is the distance of other *training* images: over that one, also the recipe with friction is still far off.
 #
 # (sec-gan-copies)=
