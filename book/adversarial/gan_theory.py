@@ -53,8 +53,10 @@ from companion.figures import Explorable, Sketch, curves, results_table, show
 from companion.figures.style import DASHES, PALETTE
 from companion.metrics import mean_of
 from companion.objectives.divergences import ALL, Divergence, divergence
+from companion.words import at_least
 from companion.worlds.gaussians import eight_gaussians_density
 
+at_least(1, steps=steps, judge_steps=judge_steps)
 torch.set_default_dtype(torch.float64)
 
 # %% tags=["hide-input"]
@@ -77,7 +79,7 @@ for m in (0, 3):
     trace(14 + 18 * (x + 2.5), 130 - 80 * (-((x - m) ** 2) / 2).exp())
 trace(14 + 18 * (x + 2.5), 130 - 80 * torch.sigmoid(4.5 - 3 * x), lit=True)
 sketch.line((10, 130), (162, 130)).words(86, 164, "data, forger, judge")
-sketch.words(59, 146, "p").words(113, 146, "q").words(140, 112, "D")
+sketch.words(59, 146, "p").words(113, 146, "q").words(22, 40, "D")
 sketch.line((200, 130), (345, 130), head=True)
 sketch.line((200, 130), (200, 12), head=True)
 for height, end in ((gap**2 / 2, 21), (gap, 41), (js_of, 41)):
@@ -365,6 +367,7 @@ def beside(judge):
     return torch.cat([judged(touching(2)), judged(judge)])
 
 
+# %%
 check("thm-gan-theory-apart", of="random generators").equal(
     left=beside(ramp(delta)),
     right=torch.zeros(80, 3),
@@ -414,6 +417,7 @@ theta = torch.randn(80, 1).requires_grad_()
 a = torch.randn(80, 1).requires_grad_()
 x = theta + a * z
 waves = c * (1 + (w * x[:60] + 1).sin()) / 2
+# The last 20 are line 5's: one point each, where D and its slope are eps.
 tight = 0.04 * torch.arange(1, 21)[:, None] * (x - x.detach())[60:].exp()
 D = torch.cat([waves, tight])
 (steep,) = torch.autograd.grad(D.sum(), x, retain_graph=True)
@@ -994,6 +998,8 @@ sup, closed, slips = (
     },
 )
 slipped = {slip: [] for slip in slips}
+
+# %%
 for d in ALL:
     t = d.derivative(u[1::8])
     if d.name in ("Pearson", "total variation"):  # below f'(0): u = 0
@@ -1608,7 +1614,7 @@ check("thm-gan-theory-alternating", about="the ellipse", of="states").equal(
 # h c^2 < \gamma < \frac2h + \frac{h c^2}2,
 # $$ (eq-gan-theory-region)
 #
-# and alternating steps, whatever small $\gamma$ is, if
+# and alternating steps, however small $\gamma$ is, if
 #
 # $$
 # 0 < \gamma < \frac2h - \frac{h c^2}2.

@@ -71,8 +71,8 @@ def homework_generator(latent: int = LATENT) -> nn.Sequential:
     """
     if latent < 1:
         raise ValueError(f"latent must be at least 1 dimension, got {latent}")
-    layers = [nn.Unflatten(1, (latent, 1, 1)), nn.ConvTranspose2d(latent, 128, 7, bias=False)]
-    layers += [nn.BatchNorm2d(128), nn.ReLU()]
+    layers: list[nn.Module] = [nn.Unflatten(1, (latent, 1, 1))]
+    layers += [nn.ConvTranspose2d(latent, 128, 7, bias=False), nn.BatchNorm2d(128), nn.ReLU()]
     layers += [nn.ConvTranspose2d(128, 64, 4, stride=2, padding=1, bias=False)]
     layers += [nn.BatchNorm2d(64), nn.ReLU()]
     layers += [nn.ConvTranspose2d(64, 1, 4, stride=2, padding=1), nn.Sigmoid()]
