@@ -2,6 +2,7 @@
 
 from companion.experiments.adversarial import gan, wgan
 from companion.experiments.diffusion import ddpm
+from companion.experiments.digits import digit_network
 from companion.experiments.faces import face_reader, face_vae, two_layer_face_vae
 from companion.experiments.images import autoencoder, classifier, extractor, extractor_of, vae
 from companion.experiments.sprites import beta_tcvae, beta_vae
@@ -11,7 +12,7 @@ from companion.words import nearest
 
 KNOWN = (
     autoencoder, vae, classifier, extractor, beta_vae, beta_tcvae, two_layer_face_vae, face_vae,
-    face_reader, gan, wgan, ddpm,
+    face_reader, gan, wgan, ddpm, digit_network,
 )  # fmt: skip
 EXPERIMENTS = {experiment.__name__: experiment for experiment in KNOWN}
 
@@ -40,6 +41,7 @@ __all__ = [
     "beta_vae",
     "classifier",
     "ddpm",
+    "digit_network",
     "extractor",
     "extractor_of",
     "face_reader",
