@@ -31,10 +31,10 @@ def digit_network(
     layers: int = 2,
     position: bool = True,
     width: int = 32,
-    activation: str = "silu",
+    activation: str = "relu",
     optimizer: str = "adam",
-    rate: float = 1e-2,
-    horizon: int = 4,
+    rate: float = 2e-2,
+    horizon: int = 3,
 ) -> Recipe:
     """Train one conditional law, shared by all pixels, given 3, 8 or 15 pixels before.
 
