@@ -27,21 +27,43 @@ def count(network: PixelNetwork, images: Tensor, weights: Tensor | None = None) 
 
     weights: probabilities (N,) of the images, in all one; None: all the same.
     """
-    size, side, room = 2 ** len(network.parents), network.side, network.room
+    bits, side, room = len(network.parents), network.side, network.room
     canvas = F.pad(images[:, 0].to(torch.uint8), (room, room, room, 0)).permute(1, 2, 0)
     canvas, found = canvas.contiguous(), []
     for pixel in range(side * side):
-        row, column = (torch.tensor([place]) for place in divmod(pixel, side))
-        ink = canvas[row + room, column + room][0]
-        codes = network.codes_at(canvas, row, column)[0]
-        both = torch.bincount(2 * (codes % size) + ink, weights, 2 * size).double().view(size, 2)
-        both = both if weights is not None else both / len(images)
-        here = both.sum(1).nonzero()[:, 0]
-        found.append((here + (codes[0] - codes[0] % size), both[here].sum(1), both[here, 1]))
-    codes, total, marked = (torch.cat(parts) for parts in zip(*found, strict=True))
+        row, column = room + pixel // side, room + pixel % side
+        both = canvas[row, column].int()  # ink is bit 0, the parents' pattern stands above it
+        for j, (up, left) in enumerate(network.parents):
+            both += canvas[row - up, column - left].int() << (j + 1)
+        sums = torch.bincount(both, weights, 2 ** (bits + 1)).double().view(-1, 2)
+        here = sums.sum(1).nonzero()[:, 0]
+        first = pixel << bits if network.position else 0
+        found.append((here + first, sums[here].sum(1), sums[here, 1]))
+    codes, seen, ink = (torch.cat(parts) for parts in zip(*found, strict=True))
+    share = 1 / len(images) if weights is None else 1.0
+    return merged(codes, share * seen, share * ink)
+
+
+def merged(codes: Tensor, seen: Tensor, ink: Tensor) -> Counts:
+    """Add up what was counted of one code in several places."""
     codes, place = torch.unique(codes, return_inverse=True)
     sums = torch.zeros(2, len(codes), dtype=torch.float64)
-    return Counts(codes, *sums.index_add_(1, place, torch.stack([total, marked])))
+    return Counts(codes, *sums.index_add_(1, place, torch.stack([seen, ink])))
+
+
+def forget(counts: Counts, network: PixelNetwork, smaller: PixelNetwork) -> Counts:
+    """Count for a network that sees less, from what was counted for one that sees more.
+
+    Raises ValueError if the smaller one sees what the other does not.
+    """
+    if smaller.position > network.position or not {*smaller.parents} <= {*network.parents}:
+        raise ValueError("counts can only be forgotten: the smaller network sees something new")
+    codes = torch.zeros_like(counts.codes)
+    for j, parent in enumerate(smaller.parents):
+        codes += (counts.codes >> network.parents.index(parent) & 1) << j
+    if smaller.position:
+        codes += counts.codes >> len(network.parents) << len(smaller.parents)
+    return merged(codes, counts.seen, counts.ink)
 
 
 @dataclass(frozen=True)
@@ -105,23 +127,35 @@ def newton(features: Tensor, counts: Counts, steps: int = STEPS) -> Optimum:
         ):
             share /= 2
         weights = weights - share * move
-    low, *_, high = [0.0, *torch.linalg.eigvalsh(hessian).tolist()][1:]
+    spectrum = torch.linalg.eigvalsh(hessian)
+    low, high = spectrum[0].item(), spectrum[-1].item()
     radius = features.norm(dim=1).max().item()
     return Optimum(weights, loss.item(), size, low, high, radius, tuple(trace))
 
 
-def fit(network: PixelNetwork, images: Tensor, weights: Tensor | None = None) -> Optimum:
-    """Bring a linear network to its maximum likelihood on images, in place; say how near it is.
+def features_of(network: PixelNetwork, counts: Counts) -> Tensor:
+    """What the counted patterns are, with a one before: float64 (U, inputs + 1)."""
+    return F.pad(network.double().features(counts.codes), (1, 0), value=1.0)
 
-    weights: as in `count`. Raises ValueError for a network with hidden layers.
+
+def fit(network: PixelNetwork, counts: Counts) -> Optimum:
+    """Bring a linear network to its maximum likelihood, in place, and say how near it is.
+
+    The network is in float64 from then on. Raises ValueError for one with hidden layers.
     """
     if len(network.conditional) != 1:
         raise ValueError("only a linear network has a certified optimum: this one has layers")
-    found = count(network, images, weights)
-    network.double()
-    inputs = network.features(found.codes)
-    optimum = newton(F.pad(inputs, (1, 0), value=1.0), found)
+    optimum = newton(features_of(network, counts), counts)
     with torch.no_grad():
         network.conditional[0].bias.copy_(optimum.weights[:1])
         network.conditional[0].weight.copy_(optimum.weights[None, 1:])
     return optimum
+
+
+def entropy(counts: Counts) -> float:
+    """The least nats per image that any shared law of these patterns can reach on what was seen.
+
+    It gives each pattern the frequency of ink that was counted after it.
+    """
+    other, seen = counts.seen - counts.ink, counts.seen
+    return sum(-torch.special.xlogy(n, n / seen).sum().item() for n in (counts.ink, other))
