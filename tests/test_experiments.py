@@ -49,6 +49,10 @@ CHANGED = {
         data="fashion-mnist", predicts="noise", weighting="simple", schedule="linear", steps=100,
         channels=(16, 16), labels=False, horizon=13, ema=0.05, thorough=False,
     ),
+    "digit_network": dict(
+        parents=8, layers=1, position=False, width=16, activation="silu", optimizer="sgd",
+        rate=1e-3, horizon=13,
+    ),
 }  # fmt: skip
 BESIDE = {("wgan", "c"): {"constraint": "clipping"}}  # where a choice matters only beside another
 ALL = [(name, choice) for name, changes in CHANGED.items() for choice in changes]
@@ -120,8 +124,12 @@ SETTINGS = {  # player: optimizer, rate, betas, updates in a step
         "generator": (ADAM, 2e-4, (0.0, 0.9), 1),
     },
     ("ddpm", (("channels", (8, 16)),)): {"denoiser": (ADAM, 1e-3, (0.9, 0.99), 1)},
+    ("digit_network", ()): {"network": (ADAM, 2e-2, (0.9, 0.999), 1)},
+    ("digit_network", (("optimizer", "sgd"), ("rate", 0.01))): {
+        "network": (torch.optim.SGD, 1e-2, None, 1)
+    },
 }
-BATCHES = {"gan": 64, "wgan": 64, "face_vae": 32}
+BATCHES = {"gan": 64, "wgan": 64, "face_vae": 32, "digit_network": 64}
 AVERAGED = {"ddpm": (0.999, 1.0)}  # decay, largest gradient
 
 
