@@ -52,6 +52,10 @@ CHANGED = {
         data="fashion-mnist", predicts="noise", weighting="simple", schedule="linear", steps=100,
         channels=(16, 16), labels=False, horizon=13, ema=0.05, thorough=False,
     ),
+    "digit_network": dict(
+        parents=8, layers=1, position=False, width=16, activation="silu", optimizer="sgd",
+        rate=1e-3, horizon=13,
+    ),
 }  # fmt: skip
 ALSO = {  # golden numbers of more choices
     f"gan, {net}": ("gan", {"net": net}) for net in ("homework", "homework-bare-judge")
@@ -132,8 +136,12 @@ SETTINGS = {  # player: optimizer, rate, betas, updates in a step
         "generator": (ADAM, 2e-4, (0.0, 0.9), 1),
     },
     ("ddpm", (("channels", (8, 16)),)): {"denoiser": (ADAM, 1e-3, (0.9, 0.99), 1)},
+    ("digit_network", ()): {"network": (ADAM, 2e-2, (0.9, 0.999), 1)},
+    ("digit_network", (("optimizer", "sgd"), ("rate", 0.01))): {
+        "network": (torch.optim.SGD, 1e-2, None, 1)
+    },
 }
-BATCHES = {"gan": 64, "wgan": 64, "face_vae": 32}
+BATCHES = {"gan": 64, "wgan": 64, "face_vae": 32, "digit_network": 64}
 AVERAGED = {"ddpm": (0.999, 1.0)}  # decay, largest gradient
 
 

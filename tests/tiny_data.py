@@ -34,6 +34,13 @@ def load(name: str, split: str = "official") -> Dataset:
     return Dataset(name, part, part, tuple("0123456789"), "exact", "", split, IMAGES)
 
 
+def load_binary(name: str) -> Dataset:
+    """In the place of `companion.data.load` where pixels are black or white."""
+    images, labels = pictures(28, name)
+    part = torch.where(images > 127, 255, 0).to(torch.uint8), labels
+    return Dataset(name, part, part, tuple("0123456789"), "exact", "", "", IMAGES)
+
+
 def load_faces(source: str, size: int, n: int, colour: bool = False) -> Dataset:
     """In the place of `companion.data.load_faces`."""
     images, _ = pictures(size, source, n)
@@ -59,6 +66,7 @@ def put_in_place(patch: pytest.MonkeyPatch) -> None:
         "companion.experiments.images.load": load,
         "companion.experiments.adversarial.load": load,
         "companion.experiments.diffusion.load": load,
+        "companion.experiments.digits.load": load_binary,
         "companion.experiments.faces.load_faces": load_faces,
         "companion.data.dsprites.load": load_sprites,
     }

@@ -2,6 +2,7 @@
 
 from companion.experiments.adversarial import gan, wgan
 from companion.experiments.diffusion import ddpm
+from companion.experiments.digits import digit_network
 from companion.experiments.faces import (
     face_reader,
     face_vae,
@@ -16,7 +17,7 @@ from companion.words import nearest
 
 KNOWN = (
     autoencoder, vae, classifier, extractor, beta_vae, beta_tcvae, two_layer_face_vae,
-    four_layer_face_vae, face_vae, face_reader, gan, wgan, ddpm,
+    four_layer_face_vae, face_vae, face_reader, gan, wgan, ddpm, digit_network,
 )  # fmt: skip
 EXPERIMENTS = {experiment.__name__: experiment for experiment in KNOWN}
 
@@ -46,6 +47,7 @@ __all__ = [
     "beta_vae",
     "classifier",
     "ddpm",
+    "digit_network",
     "extractor",
     "extractor_of",
     "face_reader",
