@@ -2185,7 +2185,7 @@ torch.testing.assert_close(
 
 # %%
 nets = {"stride": UNet((8, 16, 32)), "mean": UNet((8, 16, 32))}
-nets["mean"].shrink[:2] = [Halve(8), Halve(16)]
+nets["mean"].shrink[0], nets["mean"].shrink[1] = Halve(8), Halve(16)
 for name, net in nets.items():
     torch.manual_seed(seed)
     _, losses = learn(silent(net), few, of, 20, course, batch=32)
