@@ -205,9 +205,10 @@ show(
     figure,
     "The first updates of both players (dotted: log 4 and log 2, their losses "
     "when the judge guesses), and what the generator draws after them. The "
-    "judge is ahead at once; the pictures are still blobs.",
-    alt="Left: the judge's loss falls, the generator's rises. Right: six "
-    "garments above six grey blobs.",
+    "judge begins to tell them apart; the pictures are still grey noise.",
+    alt="Left: the judge's loss begins at log 4 and falls slowly, the "
+    "generator's stays a little above log 2. Right: six garments above six "
+    "grey squares.",
     label="fig-gan-loop",
 )
 
