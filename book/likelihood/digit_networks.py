@@ -185,6 +185,7 @@ def random_network(side, k, hidden=(), position=False):
     return network
 
 
+# %%
 def total(x, logits):
     return (x * logits - F.softplus(logits)).flatten(1).sum(1).exp().sum()
 
@@ -219,10 +220,15 @@ with torch.no_grad():
     network.conditional[0].weight.copy_(weights)
     network.conditional[0].bias.fill_(-0.8)
     law = torch.exp(-network.terms(few)["nll"])
+
+# %%
 flat = few.flatten(1)
 together = (flat * law[:, None]).T @ flat  # p(x_i = 1 and x_j = 1)
 alone = together.diag()
 independent = alone[:, None] * alone + torch.diag(alone - alone**2)
+
+
+# %%
 with torch.no_grad():
     inked = F.pad(few, (1, 0, 1, 0), value=1.0)
     seen = torch.zeros(512, 3, 3).long()
@@ -480,6 +486,9 @@ small = PixelNetwork(quarter_plane(3), side=6)
 counts = count(small, pictures)
 features = logistic.features_of(small, counts)
 points = 2 * torch.randn(40, 9, generator=generator).double()
+
+
+# %%
 found, ours, mean, late = [], [], [], []
 each = small.features(small.codes(pictures).flatten())
 ink = pictures.flatten()
@@ -493,6 +502,9 @@ for w in points:
     ours.append(features.T @ (counts.seen * p - counts.ink))
     mean.append(features.T @ (p - counts.ink / counts.seen))
     late.append(features.T @ (counts.seen * p * (1 - p) - counts.ink))
+
+
+# %%
 check("thm-digit-networks-concave").equal(
     left=torch.stack(found),
     right=torch.stack(ours),
@@ -516,6 +528,7 @@ ends[1, ::2] = ends[0, ::2] + unseen
 share = counts.ink / counts.seen
 
 
+# %%
 def losses(weights):
     return torch.stack([logistic.loss_of(blind, counts, w) for w in weights])
 
@@ -530,6 +543,7 @@ def hidden_unit(weights):
     return (counts.seen * F.softplus(z) - counts.ink * z).sum(1)
 
 
+# %%
 def chords(loss):
     return loss(ends.mean(0)), (loss(ends[0]) + loss(ends[1])) / 2
 
@@ -694,6 +708,9 @@ for trial in range(40):
     bounds.append(torch.e * g**2 / (2 * spectrum[0]))
     steep.append(torch.e * g**2 / (2 * spectrum[-1]))
     thin.append(torch.e * (g / len(w)) ** 2 / (2 * spectrum[0]))
+
+
+# %%
 gaps = torch.stack(gaps)
 check("thm-digit-networks-certificate").at_most(
     gaps,
@@ -993,6 +1010,7 @@ def places(images, k):
     return torch.where(clear, spans[0] * spans[1], 1).double()
 
 
+# %%
 everything = all_images(4)
 corner = (everything[:, 0, 0].amax(1) > 0) & (
     everything[:, 0, :, 0].amax(1) > 0
@@ -1069,6 +1087,12 @@ def run(**choices):
     found = train(digit_network, epochs, seed, subset, **choices)
     found.model.cpu()
     return found
+
+
+def sheet(images, across=8):
+    """Join images (N, 1, 28, 28) with pixels in [0, 1] to one picture."""
+    lines = [torch.cat(list(row[:, 0]), 1) for row in images.split(across)]
+    return torch.cat(lines).float()
 
 
 names = {0: "linear", 1: "1 hidden layer", 2: "2 hidden layers"}
@@ -1150,14 +1174,6 @@ results_table(
 
 # %% tags=["hide-input"]
 torch.manual_seed(seed)
-
-
-def sheet(images, across=8):
-    """Join images (N, 1, 28, 28) with pixels in [0, 1] to one picture."""
-    lines = [torch.cat(list(row[:, 0]), 1) for row in images.split(across)]
-    return torch.cat(lines).float()
-
-
 Explorable(
     [
         [sheet(models[layers, k, p].sample(24)) for p in (False, True)]
@@ -1368,8 +1384,8 @@ for k in (2, 3, 4):
         best = "any law per pixel" if position else "any shared law"
         row[best] = logistic.entropy(needed) - entropy
     table.append(row)
-columns = ["parents", "linear", "linear, position"]
-results_table(table, [*columns, "any shared law", "any law per pixel"])
+order = ["parents", "linear", "linear, position"]
+results_table(table, [*order, "any shared law", "any law per pixel"])
 
 
 # %% [markdown]
