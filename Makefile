@@ -85,6 +85,7 @@ bench: .venv/.ready
 	.venv/bin/python tests/bench/drawing.py
 	OMP_NUM_THREADS=1 .venv/bin/python tests/bench/graphs.py
 	OMP_NUM_THREADS=1 .venv/bin/python tests/bench/disentanglement.py
+	.venv/bin/python tests/bench/pixels.py
 
 findings:
 	@PYTHON=$(PYTHON) findings/run.sh

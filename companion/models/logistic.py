@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from companion.models.pixels import PixelNetwork
+from companion.models.pixels import PixelNetwork, unique
 
 STEPS = 60  # Newton steps: ten are enough where there is a maximum
 SMALL = 1e-8  # nats: the gradient norm at which we stop
@@ -35,10 +35,10 @@ def count(network: PixelNetwork, images: Tensor, weights: Tensor | None = None) 
         both = canvas[row, column].int()  # ink is bit 0, the parents' pattern stands above it
         for j, (up, left) in enumerate(network.parents):
             both += canvas[row - up, column - left].int() << (j + 1)
-        sums = torch.bincount(both, weights, 2 ** (bits + 1)).double().view(-1, 2)
-        here = sums.sum(1).nonzero()[:, 0]
+        kinds, place = unique(both.long(), 2 ** (bits + 1))
+        seen = torch.bincount(place, weights, len(kinds)).double()
         first = pixel << bits if network.position else 0
-        found.append((here + first, sums[here].sum(1), sums[here, 1]))
+        found.append(((kinds >> 1) + first, seen, seen * (kinds & 1)))
     codes, seen, ink = (torch.cat(parts) for parts in zip(*found, strict=True))
     share = 1 / len(images) if weights is None else 1.0
     return merged(codes, share * seen, share * ink)
