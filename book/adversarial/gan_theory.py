@@ -1901,7 +1901,7 @@ neyman = Divergence(
 exact_d = neyman.between(p, q)
 assert torch.allclose(exact_d, ((p - q) ** 2 / p).sum(-1))
 assert torch.allclose(neyman.bound(p, q, neyman.optimal(p, q)), exact_d)
-guess = neyman.output(torch.randn(30, 4))
+guess = neyman.output(torch.randn(p.shape))
 assert (neyman.bound(p, q, guess) < exact_d).all()
 value, mean, std = best_bell(neyman, two, ((-2.0, 0.6), (-0.8, 1.9)))[0]
 print(f"best Gaussian for the two modes: mean {mean:.2f}, deviation {std:.2f}")
