@@ -1537,7 +1537,7 @@ show(
 # Principal component analysis of the codes is the homework's way to look at them: the two directions in which the means vary most, coloured by each knob.
 
 # %% tags=["hide-input"]
-some = slice(0, 60)
+some = slice(0, 48)
 maps = {
     label: PCA(2).fit(codes[label][0]).transform(codes[label][0][some])
     for label in runs
@@ -1548,7 +1548,7 @@ show(
         {n: factors[some, f] for f, n in enumerate(dsprites.FACTORS)},
         cyclic=["orientation"],
     ),
-    "The first two principal components of the code of 60 held-out pictures. "
+    "The first two principal components of the code of 48 held-out pictures. "
     "Each column colours the same points by another knob: from the least "
     "value, dark blue, to the largest, yellow; the angle in colours that "
     "close in a circle.",
@@ -1564,7 +1564,7 @@ show(
 
 # %% tags=["hide-input"]
 heart = dsprites.draw(torch.tensor([[2, 4, 5, 16, 16]])).float()[:, None]
-steps = torch.linspace(-2.4, 2.4, 9)
+steps = torch.linspace(-2.4, 2.4, 7)
 table = []
 for label, one in shown.items():
     rates = maths.gaussian_kl(*(part[..., None] for part in codes[label]))
@@ -1586,7 +1586,7 @@ Explorable(
     "the code changes.",
     caption="The ten numbers of the code by falling rate, from the upper left "
     "to the lower right. A number of rate zero changes nothing.",
-    start=[0, 7],
+    start=[0, 5],
 )
 
 # %% [markdown]
@@ -2306,7 +2306,7 @@ def curves_of(beta):
 trained = {f"β = {beta}": curves_of(beta) for beta in (1, 4, 8)}
 
 # %% tags=["hide-input"]
-figure = figures.blank(2.6)
+figure = figures.blank(2.1)
 names = ("distortion D", "rate R", "D + R")
 for axes, name, k in zip(figure.subplots(1, 3), names, range(3), strict=True):
     for number, (label, curve) in enumerate(trained.items()):

@@ -742,8 +742,8 @@ show(
     "The same images in the code of the autoencoder, and of the VAE once "
     "more; look at the axes. Colours are classes, as in the figure above. "
     "Nothing says where a new code of the autoencoder should be drawn.",
-    alt="Two scatter plots of two-dimensional codes, by class; the axes of "
-    "the autoencoder reach much further.",
+    alt="Two scatter plots of two-dimensional codes, by class, each on "
+    "axes of its own.",
     label="fig-ae-map",
 )
 
