@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import unquote
 
+import book_plan
 import jupytext
 import nbformat
 import notebooks
@@ -22,6 +23,7 @@ CHECKED = re.compile(r"\bcheck\(\s*[\"']([^\"']+)[\"']")
 EXERCISE = re.compile(r"\{exercise(?:-start)?\}.*\n:label: (\S+)")
 SOLUTION = re.compile(r"\{solution(?:-start)?\} (\S+)")
 MACHINE = re.compile(r"(?<![\w.:/+=])/(home|root|Users|tmp|work|opt|private|mnt|srv|var)/\w+")
+PLAN = book_plan.plan(notebooks.BOOK)
 SMALL = """\
 # ---
 # jupyter:
@@ -139,6 +141,27 @@ def test_links_between_pages_lead_somewhere(book: Path, page: str) -> None:
     inner = {unquote(link) for link in links if link and not re.match(r"\w+:", link)}
     assert inner
     assert [link for link in inner if not (path.parent / link).exists()] == []
+
+
+NUMBERED = "h1 .section-number, h2 .section-number, h3 .section-number, .caption-number, .eqno"
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=name)
+def test_every_number_of_a_page_begins_with_its_chapters_number_in_the_plan(
+    book: Path, script: Path
+) -> None:
+    page, number = soup(book / f"book/{name(script)}.html"), str(PLAN[f"book/{name(script)}"])
+    marks = [mark.get_text() for mark in page.select(NUMBERED)]
+    assert marks and any("Theorem" in mark for mark in marks)
+    assert [mark for mark in marks if re.findall(r"\d+", mark)[0] != number] == []
+
+
+def test_contents_list_each_chapter_by_topic_with_its_number_in_the_plan(book: Path) -> None:
+    links = soup(book / "book/results.html").select("nav.bd-links a[href]")
+    listed = {str(link["href"]).removesuffix(".html"): link.get_text() for link in links}
+    for script in SCRIPTS:
+        topic = re.findall(r"^# (.+)\n\n\*.+\?\*$", text_of(script, "markdown"), re.MULTILINE)
+        assert [listed[name(script)]] == [f"{PLAN[f'book/{name(script)}']}. {topic[0]}"]
 
 
 def test_map_of_the_book_leads_to_every_written_part(book: Path) -> None:

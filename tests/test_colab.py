@@ -75,6 +75,10 @@ def test_numbers_equal_those_of_the_page(book: Path, script: Path) -> None:
     bold = re.findall(r"^\*\*([A-Z][a-z]+\.? \d+(?:\.\d+)*)", text, re.MULTILINE)
     assert bold == [number for number in titled if not number.startswith("Solution")]
     assert re.findall(r"\\tag\{([\d.]+)\}", text) == equations
+    sections = [mark.get_text().strip() for mark in page.select("article :is(h1, h2, h3, h4) > *")]
+    assert re.findall(r"^#{1,4} (\d[\d.]*) ", text, re.MULTILINE) == [
+        number for number in sections if re.fullmatch(r"[\d.]+", number)
+    ]
 
 
 @pytest.mark.slow

@@ -1,4 +1,7 @@
-"""Sphinx extension: a chapter's buttons lead to its sources; figures share one script a page."""
+"""Sphinx extension: a chapter's buttons lead to its sources; figures share one script a page.
+
+The modules beside it number the chapters, find, and lay out the first page.
+"""
 
 import re
 import shutil
@@ -7,8 +10,20 @@ from typing import Any
 
 from sphinx.application import Sphinx
 
+import book_home
+import book_plan
+import book_search
+import book_terms
+
 # Each live figure carries its style and script, for it may stand alone in a notebook.
 SHARED = re.compile(r"<(style|script) data-companion>.*?</\1>", re.DOTALL)
+
+# Pages that a tool makes: what a reader edits in their place.
+MADE_FROM = {
+    "book/benchmarks": "tests/bench/run.py",
+    "book/homework": "book/homework.yml",
+    "book/results": "book/published_numbers.json",
+}
 
 
 def colab_edition(page: str) -> str:
@@ -21,12 +36,15 @@ def redirect_buttons(
     app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: Any
 ) -> None:
     """Send Colab and download to the Colab edition, and edit to the percent-script."""
-    if context.get("page_source_suffix") != ".ipynb":
-        return
     notebook = colab_edition(page) + ".ipynb"
+    is_chapter = context.get("page_source_suffix") == ".ipynb"
     for group in context.get("header_buttons", []):
         for button in group.get("buttons", []):
-            if button.get("text") == "Colab":
+            if button.get("label") == "source-edit-button" and page in MADE_FROM:
+                button["url"] = button["url"].replace(f"{page}.md", MADE_FROM[page])
+            elif not is_chapter:
+                continue
+            elif button.get("text") == "Colab":
                 button["url"] = button["url"].replace(f"{page}.ipynb", notebook)
             elif button.get("label") == "download-source-button":
                 button["url"] = f"{context['pathto']('_sources', 1)}/{notebook}"
@@ -79,4 +97,8 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.connect("html-page-context", drop_thebe, priority=900)
     app.connect("html-page-context", share_scripts, priority=900)
     app.connect("build-finished", copy_editions)
+    book_home.setup(app)
+    book_plan.setup(app)
+    book_search.setup(app)
+    book_terms.setup(app)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -14,6 +14,7 @@ import nbformat
 from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
+import terms
 from notebooks import BOOK, KERNEL, LANGUAGE, ROOT, name_cells, scripts, write
 from places import Places, Repository, Unknown
 from plain import Plain
@@ -81,11 +82,12 @@ def edition(notebook: NotebookNode, page: str, places: Places) -> NotebookNode:
     repository = Repository.read()
     plain = Plain(page, places, repository, glued(notebook))
     set_up = SET_UP.format(url=repository.url, branch=repository.branch)
+    linker = terms.Linker(terms.entries())
     head, body, solution = [new_code_cell(set_up)], [], ""
     for cell in notebook.cells:
         if cell.cell_type == "markdown":
             solution = solution_at(cell.source, solution, places)
-            if text := plain.cell(cell.source):
+            if text := plain.cell(linker.cell(cell.source)):
                 body.append(new_markdown_cell(text))
         elif "parameters" in cell.metadata.get("tags", []):
             head.append(code_cell(cell, ""))

@@ -63,6 +63,8 @@ class Places:
     def __init__(self, html: Path) -> None:
         self.by_anchor: dict[str, Place] = {}
         self.pages: dict[str, str] = {}
+        self.terms: dict[str, Place] = {}
+        self.numbers: dict[str, list[str]] = {}  # of each page's headings, in order
         if not (html / "book").is_dir():
             raise FileNotFoundError(f"no built book in {html}: run `make book` first")
         for path in sorted((html / "book").rglob("*.html")):
@@ -71,6 +73,9 @@ class Places:
             article = soup.find("article") or soup
             self._read_numbers(article, page)
             self._read_headings(article, page)
+            for name in article.select("dl.glossary dt[id]"):
+                text = name.get_text().strip().strip("#")
+                self.terms[text.lower()] = Place(text, text, page, str(name["id"]))
 
     def _read_numbers(self, article: Tag, page: str) -> None:
         for mark in article.select(".caption-number, .eqno"):
@@ -85,6 +90,8 @@ class Places:
 
     def _read_headings(self, article: Tag, page: str) -> None:
         for heading in article.select("h1, h2, h3, h4"):
+            number = heading.select_one(".section-number")
+            self.numbers.setdefault(page, []).append(number.get_text().strip() if number else "")
             for part in heading.select(".section-number, .headerlink"):
                 part.decompose()
             text = heading.get_text().strip()

@@ -16,6 +16,7 @@ ROLE = re.compile(r"\{(?P<name>[a-z][\w:]*)\}`(?P<text>[^`]+)`")
 LINK = re.compile(r"(?<!!)\[(?P<text>[^\]\[]*)\]\((?P<target>[^)\s]+)\)")
 ENVIRONMENT = re.compile(r"^\\begin\{(\w+\*?)\}")
 MATH = re.compile(r"(?<!\\)\$[^$]+\$")
+HEADING = re.compile(r"^(?P<level>#{1,4}) (?P<text>.+)")
 LABEL = re.compile(r"^\((?P<label>[^)\s]+)\)=\s*$")
 BOXES = ["note", "tip", "hint", "important", "warning", "caution", "danger", "seealso"]
 CODE = re.compile(r"(?<!\})(?<!`)(`+)(?!`)(.+?)(?<!`)\1(?!`)")
@@ -30,6 +31,7 @@ class Plain:
     repository: Repository
     glued: dict[str, str]
     cited: list[str] = field(default_factory=list)
+    headings: int = 0  # met so far
 
     def cell(self, source: str) -> str:
         """Return a Markdown cell without any directive, role or label."""
@@ -63,9 +65,15 @@ class Plain:
             return ""
         if match := LABEL.match(line):
             return blocks.anchor(match["label"]) + "\n"
+        if match := HEADING.match(line):
+            return f"{match['level']} {self._number()}{self.inline(match['text'])}"
         if line.startswith("$$"):
             return self._display([line])
         return self.inline(line)
+
+    def _number(self) -> str:
+        numbers, self.headings = self.places.numbers[self.page], self.headings + 1
+        return (numbers[self.headings - 1] + " ").lstrip()
 
     def _display(self, lines: list[str]) -> str:
         text = "\n".join(lines)
@@ -108,6 +116,8 @@ class Plain:
         if name == "doc":
             page = posixpath.normpath(posixpath.join(posixpath.dirname(self.page), target))
             return f"[{shown or self._title(page)}]({self.repository.page(page)})"
+        if name == "term" and target.lower() in self.places.terms:
+            return self._refer(self.places.terms[target.lower()], shown)
         if name in ("ref", "prf:ref", "eq", "numref"):
             return self._refer(self.places[target], shown)
         raise Unknown(f"no plain form of the role {{{name}}} is known")

@@ -6,7 +6,9 @@
 
 # %% [markdown]
 # (ch:digit-networks)=
-# # Digit networks: does a pixel know its digit from three neighbours?
+# # Digit networks: Bayesian networks of pixels
+#
+# *Does a pixel know its digit from three neighbours?*
 #
 # Somebody has written a digit, and covers it with a sheet of paper.
 # The sheet is drawn away slowly, row by row, pixel by pixel.

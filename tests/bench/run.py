@@ -50,7 +50,7 @@ def main() -> None:
     lines = [
         "# Speed and memory",
         "",
-        "Made by `make bench`; do not edit.",
+        "`make bench` measures all of this anew.",
         f"Measured on: {device}, torch {torch.__version__}, batches of {BATCH}, one process.",
         "Ours and the rival took turns; the ratio is the median over eight pairs of turns.",
         "Ratios can be compared between machines, images per second cannot; "
