@@ -188,17 +188,17 @@ codes_seen = in_parts(ae.code, seen)  # densities are fitted to these
 # %% tags=["hide-input"]
 with torch.no_grad():
     rows = {
-        "image": x[:8],
-        "copy": ae.decode(codes[:8]).mean,
-        "variances": ae.decode(gaussian_codes(codes_seen, 8, False)).mean,
-        "covariances": ae.decode(gaussian_codes(codes_seen, 8, True)).mean,
+        "image": x[:6],
+        "copy": ae.decode(codes[:6]).mean,
+        "variances": ae.decode(gaussian_codes(codes_seen, 6, False)).mean,
+        "covariances": ae.decode(gaussian_codes(codes_seen, 6, True)).mean,
     }
 show(
     figures.image_rows(rows),
     "An autoencoder copies (second row). Codes with the right variances "
     "decode to smears (third row); with the right covariances too, they "
     "begin to look like clothes (fourth row).",
-    alt="Four rows of eight images: test images, sharp copies, shapeless smears, and vague garments.",
+    alt="Four rows of six images: test images, sharp copies, shapeless smears, and vague garments.",
     label="fig-vae-copies",
 )
 
@@ -567,10 +567,10 @@ show(
 # %% tags=["hide-input"]
 torch.manual_seed(seed)
 with torch.no_grad():
-    invented = model.decode(torch.randn(8, 32))
+    invented = model.decode(torch.randn(6, 32))
     rows = {
-        "image": x[:8],
-        "copy": model.decode(model.code(x[:8])).mean,
+        "image": x[:6],
+        "copy": model.decode(model.code(x[:6])).mean,
         "invention": invented.mean,
         "a draw of it": invented.sample(),
     }
@@ -579,7 +579,7 @@ show(
     "A VAE copies clearly worse than the autoencoder; what it invents is "
     "blurred, and about half of it can be named. Last row: one draw from "
     "p(x | z) at the same codes, black and white pixels.",
-    alt="Four rows of eight images: test images, copies, invented garments, and the same garments as black and white noise.",
+    alt="Four rows of six images: test images, copies, invented garments, and the same garments as black and white noise.",
     label="fig-vae-samples",
 )
 
@@ -714,10 +714,10 @@ Explorable(
 
 # %% tags=["hide-input"]
 with torch.no_grad():
-    z = plane.code(x[:300])
+    z = plane.code(x[:200])
 show(
-    figures.latent_map(z, y[:300], data.class_names),
-    "VAE: means of q(z | x) for 300 test images. Shoes, bags, trousers and "
+    figures.latent_map(z, y[:200], data.class_names),
+    "VAE: means of q(z | x) for 200 test images. Shoes, bags, trousers and "
     "tops live apart; pullovers, coats and shirts share one place.",
     alt="Scatter plot of two-dimensional codes of a VAE, coloured by class.",
     label="fig-vae-map",
@@ -730,12 +730,12 @@ show(
 # %% tags=["hide-input"]
 flat_run = run(autoencoder, latent=2)
 with torch.no_grad():
-    both = {"autoencoder": flat_run.model.code(x[:300]), "VAE": z}
+    both = {"autoencoder": flat_run.model.code(x[:200]), "VAE": z}
 figure = figures.blank(2.4)
 for axes, (name, spots) in zip(
     figure.subplots(1, 2), both.items(), strict=True
 ):
-    axes.scatter(*spots.T, c=y[:300], cmap="tab10", s=6)
+    axes.scatter(*spots.T, c=y[:200], cmap="tab10", s=6)
     axes.set(title=name)
 show(
     figure,
@@ -1792,11 +1792,11 @@ for axes, colours, title in zip(
     ("by label", "by cluster"),
     strict=True,
 ):
-    axes.scatter(*flat_codes[:300].T, c=colours[:300], cmap="tab10", s=6)
+    axes.scatter(*flat_codes[:200].T, c=colours[:200], cmap="tab10", s=6)
     axes.set(title=title, xticks=[], yticks=[])
 show(
     figure,
-    "The same 300 codes, coloured by label and by k-means.",
+    "The same 200 codes, coloured by label and by k-means.",
     alt="Two scatter plots of the same points, ten colours each.",
     label="fig-vae-kmeans",
 )
