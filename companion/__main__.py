@@ -1,10 +1,11 @@
-"""The command line: python -m companion train | run | runs | data | publish."""
+"""The command line: python -m companion train | measure | run | runs | data | publish."""
 
 # Each command imports what it needs, so that --help does not wait for torch.
 import argparse
 import os
 import signal
 import sys
+from collections.abc import Callable
 from io import TextIOWrapper
 from pathlib import Path
 from typing import Any
@@ -42,14 +43,12 @@ def parse_choices(words: list[list[str]], experiment: Any) -> dict[str, Any]:
 
 
 def train_command(args: argparse.Namespace) -> int:
-    """Train an experiment and print its final numbers; return 130 if it was interrupted."""
+    """Train an experiment and print its final numbers."""
     if args.subset and not args.epochs:
         raise ValueError(
             f"a subset needs epochs above 0, got {args.subset} and 0: "
             "a published run has seen all of its data"
         )
-    from companion.environment import speaks
-    from companion.estimate import Estimate
     from companion.experiments import EXPERIMENTS
     from companion.train import train
     from companion.words import nearest
@@ -59,7 +58,21 @@ def train_command(args: argparse.Namespace) -> int:
         raise ValueError(f"unknown experiment {args.experiment!r} {hint}")
     experiment = EXPERIMENTS[args.experiment]
     choices = parse_choices(args.choice, experiment)
-    run = train(experiment, args.epochs, args.seed, args.subset, **choices)
+    return told(train(experiment, args.epochs, args.seed, args.subset, **choices))
+
+
+def measure_command(args: argparse.Namespace) -> int:
+    """Measure a run that is trained, and print its final numbers."""
+    from companion.experiments import measure_by_name
+
+    return told(measure_by_name(args.run))
+
+
+def told(run: Any) -> int:
+    """Print a run and its final numbers; return 130 if it was interrupted."""
+    from companion.environment import speaks
+    from companion.estimate import Estimate
+
     if speaks():  # of several processes one
         print(run)
         for name, found in run.metrics.items():
@@ -124,44 +137,49 @@ def publish_command(args: argparse.Namespace) -> None:
     print(publish(found[args.run], **how).folder)
 
 
+def added(commands: Any, name: str, act: Callable[..., Any], what: str) -> argparse.ArgumentParser:
+    """Add a command that does something."""
+    found = commands.add_parser(name, help=what)
+    found.set_defaults(act=act)
+    return found
+
+
 def parser() -> argparse.ArgumentParser:
     """Describe every command."""
     shape = argparse.RawDescriptionHelpFormatter
     top = argparse.ArgumentParser(
         "python -m companion", description=__doc__, epilog=LESSON, formatter_class=shape
     )
-    commands = top.add_subparsers(required=True, metavar="command")
+    to = top.add_subparsers(required=True, metavar="command")
     choice: dict[str, Any] = {"nargs": "+", "metavar": "NAME=VALUE", "action": "append"}
     choice |= {"default": [], "help": "may be repeated; `NAME VALUE` is the same"}
 
-    sub = commands.add_parser("train", help="train an experiment, or go on where it stopped")
+    sub = added(to, "train", train_command, "train an experiment, or go on where it stopped")
     sub.add_argument("experiment", help="its name, for instance vae")
     sub.add_argument("--epochs", type=int, default=0, help="0: recall the published run")
     sub.add_argument("--seed", type=int, default=0)
     sub.add_argument("--subset", type=int, default=0, help="first n training examples; 0: all")
     sub.add_argument("-p", "--choice", **choice)
-    sub.set_defaults(act=train_command)
 
-    sub = commands.add_parser("run", help="execute a chapter with other parameters")
+    sub = added(to, "measure", measure_command, "measure a trained run whose measure failed")
+    sub.add_argument("run")
+
+    sub = added(to, "run", run_command, "execute a chapter with other parameters")
     sub.add_argument("chapter", help="for instance latent/vae")
     sub.add_argument("-p", "--choice", **choice)
     sub.add_argument("-o", "--output", type=Path, help="notebook to write")
-    sub.set_defaults(act=run_command)
 
-    sub = commands.add_parser("runs", help="list the runs of this machine and the published ones")
-    sub.set_defaults(act=runs_command)
+    added(to, "runs", runs_command, "list the runs of this machine and the published ones")
 
-    sub = commands.add_parser("data", help="show what data are here; `data get NAME` downloads")
+    sub = added(to, "data", data_command, "show what data are here; `data get NAME` downloads")
     sub.add_argument("verb", nargs="?", choices=["get"])
     sub.add_argument("get", nargs="?", metavar="NAME")
-    sub.set_defaults(act=data_command)
 
-    sub = commands.add_parser("publish", help="copy a finished run to the published ones")
+    sub = added(to, "publish", publish_command, "copy a finished run to the published ones")
     sub.add_argument("run")
     sub.add_argument("--record-only", action="store_true", help="without weights: a further seed")
     sub.add_argument("--bits", type=int, default=8, help="of a weight, 4 to 16")
     sub.add_argument("--whole", action="store_true", help="also the parts that are not `saved`")
-    sub.set_defaults(act=publish_command)
     return top
 
 

@@ -64,7 +64,7 @@ class Recipe:
     watch: Measure | None = None  # while training, the headline first; None: the model's terms
     watch_every: int = 1  # epochs
     measure: Measure = nothing  # measured once at the end, beside what is watched
-    keep: Callable[[Any], Tensor] | None = None  # model -> a tensor, kept whenever watched
+    keep: Callable[[Any], Tensor] | None = None  # model -> a tensor (N, ...), kept when watched
     saved: str = ""  # the part of the model that is published; "": all of it
     stands_on: Sequence[Run] = ()  # runs that the model or its measures use
 

@@ -1,5 +1,8 @@
 """Experiments: plain values -> Recipe. The only place where data, model and objective meet."""
 
+from collections.abc import Callable
+from typing import Any
+
 from companion.experiments.adversarial import gan, wgan
 from companion.experiments.diffusion import ddpm
 from companion.experiments.digits import digit_network
@@ -11,8 +14,10 @@ from companion.experiments.faces import (
 )
 from companion.experiments.images import autoencoder, classifier, extractor, extractor_of, vae
 from companion.experiments.sprites import beta_tcvae, beta_vae
+from companion.recipes import Recipe
 from companion.runs import Run, find
-from companion.train import compare, recall
+from companion.runs.states import unmeasured
+from companion.train import compare, measure, recall
 from companion.words import nearest
 
 KNOWN = (
@@ -29,15 +34,33 @@ def recall_by_name(name: str, weights: str = "") -> Run:
     is none, ValueError if no experiment of its kind is known any more.
     """
     run = find(name, weights)
-    kind, choices = run.config["experiment"], dict(run.config["choices"])
+    experiment, choices = asked_of(name, run.config)
+    recipe = experiment(**choices)
+    return recall(compare(run, recipe), recipe.model)
+
+
+def asked_of(name: str, question: dict[str, Any]) -> tuple[Callable[..., Recipe], dict[str, Any]]:
+    """The experiment of a run and its choices, the runs among them recalled.
+
+    Raises ValueError if it is not known any more.
+    """
+    kind, choices = question["experiment"], dict(question["choices"])
     if kind not in EXPERIMENTS:
         hint = nearest(kind, EXPERIMENTS)
         raise ValueError(f"{name} is of the experiment {kind!r}, which is not known {hint}")
     for key, value in choices.items():
         if isinstance(value, dict):
             choices[key] = recall_by_name(value["run"], value["weights"])
-    recipe = EXPERIMENTS[kind](**choices)
-    return recall(compare(run, recipe), recipe.model)
+    return EXPERIMENTS[kind], choices
+
+
+def measure_by_name(name: str) -> Run:
+    """Measure a run of this machine that is trained, but not measured, and complete it.
+
+    Raises RunError if there is none, ValueError if its experiment is not known any more.
+    """
+    experiment, choices = asked_of(name, unmeasured(name)[0])
+    return measure(experiment, name, choices)
 
 
 __all__ = [
@@ -54,6 +77,7 @@ __all__ = [
     "face_vae",
     "four_layer_face_vae",
     "gan",
+    "measure_by_name",
     "recall_by_name",
     "two_layer_face_vae",
     "vae",

@@ -8,7 +8,8 @@ from companion.models.classifier import Classifier
 from companion.models.gan import GAN
 from companion.samplers.codes import from_fixed_codes
 
-WATCHED = 5000  # images that are drawn whenever a model is watched, always of the same codes
+WATCHED = 5000  # images that are drawn whenever a model is watched, always of the same codes;
+# as many as there are real ones where those are fewer, so that a quick trial stays quick
 REAL = 10_000  # test images, the first ones, that they are compared with
 
 
@@ -34,12 +35,13 @@ class OfGenerator:
     def watch(self, model: GAN, data: Dataset) -> dict[str, Estimate]:
         """Squared Fréchet distance of 5,000 images, and how evenly they fill the classes."""
         frechet = self.against(data)
-        features = frechet.embed(from_fixed_codes(model, WATCHED))
+        n = min(WATCHED, len(frechet.features))
+        features = frechet.embed(from_fixed_codes(model, n))
         shares = class_histogram(frechet.network.head(features))
         return {
             "frechet": frechet.distance_of(features),
-            "classes": effective_classes(shares, WATCHED),
-            "imbalance": imbalance(shares, WATCHED),
+            "classes": effective_classes(shares, n),
+            "imbalance": imbalance(shares, n),
         }
 
     def measure(self, model: GAN, data: Dataset) -> dict[str, Estimate]:

@@ -60,10 +60,11 @@ class OfDrawing:
         real = data.seen_as("unit").examples("test", WHOLE)[0].cpu()
         whole, found = len(real) == WHOLE, {}
         frechet, n = Frechet(real, self.network), DRAWN if whole else max(len(real) // 8, 10)
+        x, y = data.examples("test", min(BOUND, max(n // 10, 2)))
+        bits = bits_per_dimension(model, x, y if model.classes else None)  # soon done, so first
         for steps, (eta, how) in product(BUDGETS, ((0.0, ""), (1.0, ", fresh noise"))):
             found |= judged(model, frechet, f"{steps} steps{how}", n, steps=steps, eta=eta)
-        x, y = data.examples("test", min(BOUND, max(n // 10, 2)))
-        found["bits"] = bits_per_dimension(model, x, y if model.classes else None)
+        found["bits"] = bits
         return found | compared(model, frechet) if self.thorough and whole else found
 
 
@@ -81,9 +82,13 @@ def judged(
 
 
 def compared(model: Diffusion, frechet: Frechet) -> dict[str, Estimate]:
-    """Fréchet distances of 1,000 images by steps and eta, and by guidance, all from one noise."""
+    """Fréchet distances of 1,000 images by steps and eta, and by guidance, all from one noise.
+
+    Of the numbers of steps, those that the model has.
+    """
     found = {}
-    for eta, steps in ((eta, steps) for eta, counts in WAYS.items() for steps in counts):
+    ways = ((eta, steps) for eta, counts in WAYS.items() for steps in counts)
+    for eta, steps in ((eta, steps) for eta, steps in ways if steps <= model.steps):
         row = judged(model, frechet, f"eta {eta:g}, {steps} steps", COMPARED, steps=steps, eta=eta)
         found |= dict([*row.items()][:1])
     for w in GUIDANCES if model.classes else ():

@@ -10,10 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 from companion.files import DamagedFile, RunError
 from companion.runs import schema
-from companion.runs.record import Run, epoch_of
+from companion.runs.record import Run, epoch_of, local_runs
+from companion.words import nearest
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+QUESTION = ("experiment", "choices", "seed", "subset", "fingerprint")
 
 
 def states(run: Run) -> dict[Path, int]:
@@ -72,7 +75,9 @@ def save_state(run: Run, tensors: "dict[str, Tensor]", history: list[dict[str, f
     epoch = len(history)
     if epoch_of(run.state) < epoch:
         path = run.folder / f"state-{epoch}.safetensors"
-        save_tensors(path, tensors, run=run.name, epochs=epoch, history=history)
+        asked = {key: run.config[key] for key in QUESTION if key in run.config}
+        about = {"run": run.name, "epochs": epoch, "history": history, "question": asked}
+        save_tensors(path, tensors, **about)
         forget(
             {old: k for old, k in states(run).items() if old.parent == run.folder and k < epoch}
         )
@@ -100,6 +105,31 @@ def tidy(run: Run) -> None:
             and (path.parent / "config.json").exists()
         }
     )  # fmt: skip
+
+
+def unmeasured(name: str) -> tuple[dict[str, Any], int]:
+    """Find a run of this machine that is trained, but not measured: its question, its epochs.
+
+    Raises RunError if there is none, or if it was interrupted, or measured.
+    """
+    from companion.tensors import record_of
+
+    home = local_runs()
+    known = [path.name for path in home.glob("*") if path.is_dir()]
+    if name not in known:
+        raise RunError(f"no run here is called {name!r} {nearest(name, known)}")
+    found = {path: epoch_of(path) for path in (home / name).glob("epochs-*/state-*")}
+    for path, epoch in sorted(found.items(), key=lambda pair: -pair[1]):
+        if path.parent.name != f"epochs-{epoch}" or (path.parent / "config.json").exists():
+            continue
+        question = record_of(path).get("question")
+        if not isinstance(question, dict) or not set(QUESTION[:4]) <= question.keys():
+            raise RunError(f"{path} does not say of what it is: train it with the same choices")
+        return question, epoch
+    if any((home / name).glob("epochs-*/config.json")):
+        raise RunError(f"{name} is measured: python -m companion runs lists its numbers")
+    last = max(found.values(), default=0)
+    raise RunError(f"{name} was interrupted after {last} epochs: train it to the end")
 
 
 def forget(old: dict[Path, int]) -> None:

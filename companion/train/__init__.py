@@ -9,17 +9,18 @@ import torch
 from torch import nn
 
 from companion.data import Dataset
+from companion.files import RunError
 from companion.recipes import Recipe
 from companion.runs import Absent, Run, ask, begin, find_published, local_runs, standing
 from companion.runs.provenance import made_otherwise
-from companion.runs.states import load_state
+from companion.runs.states import load_state, unmeasured
 from companion.tensors import load_weights
-from companion.train.built import fingerprint, moved_on
+from companion.train.built import differing, fingerprint, moved_on
 from companion.train.loop import play
 from companion.train.meter import Diverged
 from companion.train.state import State
 
-__all__ = ["Diverged", "begin_data", "compare", "fingerprint", "recall", "train"]
+__all__ = ["Diverged", "begin_data", "compare", "fingerprint", "measure", "recall", "train"]
 
 
 def resume(state: State, run: Run, epochs: int) -> None:
@@ -78,31 +79,65 @@ def train(
     subset: train and measure on the first n examples; 0: all. choices: the experiment's arguments,
     among them runs that it stands on. Returns the run, its model in evaluation mode: on the CPU
     if it was recalled, else on the device that it was trained on. An interrupt (Ctrl-C) returns
-    the run so far. Raises ValueError or TypeError for choices that cannot be, RunError if a run
-    was never published or cannot be saved, DamagedFile if a saved file is not as written, and
-    Diverged if a loss term is no longer finite.
+    the run so far. Raises ValueError or TypeError for choices that cannot be, or whose run could
+    not be measured; RunError if a run was never published, or cannot be saved or measured;
+    DamagedFile if a saved file is not as written, and Diverged if a number is not finite.
     """
     for name, value in {"epochs": epochs, "seed": seed, "subset": subset}.items():
         if not isinstance(value, int) or isinstance(value, bool) or value < 0:
             raise ValueError(f"{name} must be a whole number, 0 or above, got {value!r}")
     if seed >= 2**63:
         raise ValueError(f"seed must be below 2 ** 63, got {seed}")
-    question: dict[str, Any] = ask(experiment, seed, subset, choices)
+    question = ask(experiment, seed, subset, choices)
     with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        if not isinstance(recipe := experiment(**choices), Recipe):
-            raise TypeError(f"an experiment must return a Recipe, got {recipe!r}")
+        recipe = recipe_of(experiment, seed, choices)
         if epochs == 0:
             return recall(compare(find_published(question), recipe), recipe.model)
-        question["fingerprint"] = fingerprint(recipe)
-        data, about = begin_data(recipe, subset)
-        run = begin(question, about, epochs)
+        run, data = opened(recipe, question, epochs)
         if run.complete:
             return recall(compare(run, recipe), recipe.model)
-        if recipe.stands_on:
-            run.config["stands_on"] = standing(recipe.stands_on)
-        state = State(recipe)
-        resume(state, run, epochs)
-        play(state, data.on(state.accelerator.device), run, epochs)
-        run.model = state.measured.eval()
+        proceed(run, recipe, data, epochs)
     return run
+
+
+def measure(experiment: Callable[..., Recipe], name: str, choices: dict[str, Any]) -> Run:
+    """Measure a run of this machine that is trained, and complete it.
+
+    name: of the run; choices: of its question, runs among them. Raises RunError if it is not
+    trained, or if today's code and data would make another run.
+    """
+    asked, epochs = unmeasured(name)
+    question = ask(experiment, asked["seed"], asked["subset"], choices)
+    with torch.random.fork_rng():
+        recipe = recipe_of(experiment, asked["seed"], choices)
+        run, data = opened(recipe, question, epochs)
+        if run.name != name:
+            changed = differing(asked.get("fingerprint", {}), question["fingerprint"]) or "data"
+            raise RunError(f"{name} is not what would be made today, that has another {changed}")
+        proceed(run, recipe, data, epochs)
+    return run
+
+
+def recipe_of(experiment: Callable[..., Recipe], seed: int, choices: dict[str, Any]) -> Recipe:
+    """Let an experiment make its recipe, from the numbers of a seed."""
+    torch.manual_seed(seed)
+    if not isinstance(recipe := experiment(**choices), Recipe):
+        raise TypeError(f"an experiment must return a Recipe, got {recipe!r}")
+    return recipe
+
+
+def opened(recipe: Recipe, question: dict[str, Any], epochs: int) -> tuple[Run, Dataset]:
+    """Complete a question by what is built and by the data; open its run."""
+    question["fingerprint"] = fingerprint(recipe)
+    data, about = begin_data(recipe, question["subset"])
+    return begin(question, about, epochs), data
+
+
+def proceed(run: Run, recipe: Recipe, data: Dataset, epochs: int) -> None:
+    """Train a run from where it stands, measure it and complete it."""
+    if recipe.stands_on:
+        run.config["stands_on"] = standing(recipe.stands_on)
+    state = State(recipe)
+    resume(state, run, epochs)
+    play(state, data.on(state.accelerator.device), run, epochs)
+    run.model = state.measured.eval()

@@ -51,13 +51,14 @@ def fingerprint(recipe: Recipe) -> dict[str, str]:
 def moved_on(run: Run, recipe: Recipe) -> str:
     """Say what of a run differs from what its experiment builds today; "" if nothing does."""
     recorded = run.config.get("fingerprint")
-    today = fingerprint(recipe) if recorded else {}
-    parts = {*today.items()} ^ {*(recorded or {}).items()}
-    if not parts:
-        return ""
-    what = ", ".join(sorted({name for name, _ in parts}))
+    what = differing(recorded, fingerprint(recipe)) if recorded else ""
     made = run.config.get("commit", "unknown")
-    return f"was made at commit {made}; today's code builds another {what}"
+    return f"was made at commit {made}; today's code builds another {what}" if what else ""
+
+
+def differing(one: Mapping[str, str], other: Mapping[str, str]) -> str:
+    """Name the parts in which two fingerprints differ."""
+    return ", ".join(sorted({name for name, _ in {*one.items()} ^ {*other.items()}}))
 
 
 def hashed(told: Any) -> str:

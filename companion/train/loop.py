@@ -12,11 +12,12 @@ from torch import Tensor
 from companion.data import Dataset
 from companion.devices import stoppable
 from companion.estimate import Estimate
-from companion.files import check_writable
+from companion.files import RunError, check_writable
 from companion.recipes import Measure, Recipe, nothing, of_terms
 from companion.runs import Run, provenance, write
 from companion.runs.states import beyond, save_state, tidy
 from companion.train.meter import Meter
+from companion.train.rehearsal import reason, rehearse
 from companion.train.state import State
 
 
@@ -84,7 +85,11 @@ def observe(state: State, data: Dataset, measure: Measure) -> Mapping[str, Estim
 
 @stoppable()
 def play(state: State, data: Dataset, run: Run, epochs: int) -> None:
-    """Train until `epochs` are done, saving after each; an interrupt ends it early."""
+    """Train until `epochs` are done, saving after each; an interrupt ends it early.
+
+    Raises ValueError, before the first step, for what could not be measured after the last one;
+    RunError if measuring fails all the same: what was trained is kept.
+    """
     recipe, accelerator, seed = state.recipe, state.accelerator, run.config["seed"]
     watch = watched(recipe)
     if accelerator.is_main_process:
@@ -94,24 +99,54 @@ def play(state: State, data: Dataset, run: Run, epochs: int) -> None:
         kept = f"{run.name} was trained to epoch {longer} before, and that is kept"
         meter.bar.write(f"{kept}: {epochs} epochs are trained beside it")
     try:
+        if run.epochs < epochs:
+            rehearse(state, data, watch, run.name)
         for epoch in range(run.epochs, epochs):
             row = {"epoch": epoch + 1, **one_epoch(state, data, seed, epoch, meter)}
-            if (epoch + 1) % recipe.watch_every == 0 or epoch + 1 == epochs:
-                row |= {f"test/{k}": float(v) for k, v in observe(state, data, watch).items()}
-                state.keep(epoch + 1)
+            due = (epoch + 1) % recipe.watch_every == 0 or epoch + 1 == epochs
+            trouble = look(state, data, watch, row) if due else None
             history = [*run.history, row]
             if accelerator.is_main_process:
                 save_state(run, state.tensors(), history)
             run.config["epochs"], run.history = epoch + 1, history
             accelerator.wait_for_everyone()
-        found = {**observe(state, data, watch), **observe(state, data, recipe.measure)}
-        run.metrics = {name: asdict(estimate) for name, estimate in found.items()}
+            if trouble:
+                raise not_measured(run, epochs, trouble) from trouble
+        weigh(state, data, watch, run)
         finish(state, run)
         accelerator.wait_for_everyone()
     except KeyboardInterrupt:
         meter.bar.write(f"interrupted: this is {run.name} after {run.epochs} whole epochs")
     finally:
         meter.bar.close()
+
+
+def look(state: State, data: Dataset, watch: Measure, row: dict[str, float]) -> Exception | None:
+    """Add what is watched to an epoch's row, and keep a tensor; return what went wrong, if any."""
+    try:
+        row |= {f"test/{k}": float(v) for k, v in observe(state, data, watch).items()}
+        state.keep(int(row["epoch"]))
+    except Exception as error:  # a measure may break in any way, and costs no epoch
+        return error
+    return None
+
+
+def weigh(state: State, data: Dataset, watch: Measure, run: Run) -> None:
+    """Measure a trained run. Raises RunError, which says how to do so again, if that fails."""
+    try:
+        found = {**observe(state, data, watch), **observe(state, data, state.recipe.measure)}
+        run.metrics = {name: asdict(estimate) for name, estimate in found.items()}
+    except Exception as error:
+        raise not_measured(run, run.epochs, error) from error
+
+
+def not_measured(run: Run, epochs: int, error: Exception) -> RunError:
+    """Say that measuring failed, what is kept, and how to go on once that is mended."""
+    how = "train it again to go on"
+    if run.epochs == epochs:
+        how = f"to measure it again: python -m companion measure {run.name}"
+    kept = f"its weights after epoch {run.epochs} are kept"
+    return RunError(f"{run.name} could not be measured: {reason(error)}; {kept}; {how}")
 
 
 def finish(state: State, run: Run) -> None:
