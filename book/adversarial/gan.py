@@ -261,11 +261,11 @@ def sheet(images, columns=8):
 
 kept = gan_run.snapshots
 Explorable(
-    [sheet(images[:24]) for images in kept.values()],
+    [sheet(images[:16]) for images in kept.values()],
     [str(k) for k in kept],
     "after epoch",
-    alt="Three rows of eight pictures that turn from grey blobs into clothes.",
-    caption="The same 24 codes after some epochs. First nearly one blob for "
+    alt="Two rows of eight pictures that turn from grey blobs into clothes.",
+    caption="The same 16 codes after some epochs. First nearly one blob for "
     "all; then outlines, whose classes still change; late epochs add "
     "sleeves, heels and folds. Some pictures never become a garment.",
     start=len(kept) - 1,
@@ -986,12 +986,15 @@ if "no normalisation" in changed:
 common = set.intersection(*(set(one.snapshots) for one in shown.values()))
 looked = sorted(common)
 Explorable(
-    [[sheet(one.snapshots[k][:16]) for k in looked] for one in shown.values()],
+    [
+        [sheet(one.snapshots[k][:9], 3) for k in looked]
+        for one in shown.values()
+    ],
     [list(shown), [str(k) for k in looked]],
     ["recipe", "after epoch"],
-    alt="Sixteen pictures: varied clothes, or sixteen times the "
-    "same blob, or black.",
-    caption="Sixteen codes. Eight moves: one picture for all of them, another "
+    alt="Nine pictures: varied clothes, or nine times the same blob, or "
+    "black.",
+    caption="Nine codes. Eight moves: one picture for all of them, another "
     "one each time. No normalisation: almost black at once, then darker.",
     start=[1, len(looked) - 1],
 )
@@ -1367,16 +1370,6 @@ stages = sorted(gan_run.snapshots)
 stages = [stages[0], stages[len(stages) // 2], stages[-1]]
 panels = {f"epoch {int(k)}": gan_run.snapshots[k][:25] for k in stages}
 panels["real images"] = (255 * test[:25]).to(torch.uint8)
-figure = figures.blank(2.2)
-for axes, (name, images) in zip(
-    figure.subplots(1, 4), panels.items(), strict=True
-):
-    axes.imshow(sheet(images, 5), cmap="gray")
-    axes.set(xticks=(), yticks=())
-    axes.set_title(name, fontsize=9)
-    axes.grid(False)
-
-# %%
 for k in stages:
     print(f"epoch {int(k)}: {gan_run.history[int(k) - 1]['test/frechet']:.0f}")
 for name, one in runs.items():
@@ -1387,13 +1380,17 @@ for name, one in runs.items():
     )
     if len(pair[0]) > 2:
         print(f"{name}: rank correlation {spearmanr(*pair)[0]:.2f}")
-show(
-    figure,
-    "Twenty-five codes after an early, a middle and the last epoch, beside "
-    "real images.",
-    alt="Four squares of 25 pictures: blobs, rough garments, clear garments, "
-    "real garments.",
-    label="fig-gan-early",
+
+# %%
+Explorable(
+    [sheet(images, 5) for images in panels.values()],
+    list(panels),
+    "pictures",
+    alt="Squares of 25 pictures: blobs, rough garments, clear garments, real "
+    "garments.",
+    caption="Twenty-five codes after an early, a middle and the last epoch, "
+    "and real images.",
+    start=2,
 )
 
 # %% [markdown]
