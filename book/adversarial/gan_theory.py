@@ -1823,12 +1823,12 @@ assert torch.allclose(h, p.log() - q.log(), atol=1e-8)
 assert not torch.allclose(h, q.log() - p.log(), atol=0.1)
 assert not torch.allclose(h, p / q, atol=0.1)
 for m in (2.0, 5.0, 10.0):
-    x = torch.zeros(1, requires_grad=True)
-    wild, tame = -m + (math.exp(m) * x).sin(), -m + x.sin()
+    fake = torch.zeros(1, requires_grad=True)
+    wild, tame = -m + (math.exp(m) * fake).sin(), -m + fake.sin()
     pulls = []
     for score in (wild, tame):
         loss = F.logsigmoid(-score).sum()
-        pulls.append(torch.autograd.grad(loss, x)[0].abs().item())
+        pulls.append(torch.autograd.grad(loss, fake)[0].abs().item())
     assert pulls[0] > 0.8 and pulls[1] <= math.exp(-m)
     print(
         f"D = {math.exp(-m):.1e}: gradient {pulls[1]:.1e}, wild {pulls[0]:.2f}"
