@@ -1188,15 +1188,16 @@ clothed = {k: one for k, one in drawn.items() if "Persian" not in k}
 common = set.intersection(*(set(one.snapshots) for one in clothed.values()))
 shown = sorted(common)
 frames = [
-    [sheet(one.snapshots[k][:12]) for k in shown] for one in clothed.values()
+    [sheet(one.snapshots[k][:10], 5) for k in shown]
+    for one in clothed.values()
 ]
 Explorable(
     frames,
     [list(clothed), [str(k) for k in shown]],
     ["training", "after epoch"],
-    alt="Two rows of six pictures that turn from grey blobs into clothes.",
+    alt="Two rows of five pictures that turn from grey blobs into clothes.",
     caption="Choose a kind of training, then move through its epochs: the "
-    "same twelve codes all along. Clipping stays at outlines.",
+    "same ten codes all along. Clipping stays at outlines.",
     start=[1, len(shown) - 1],
 )
 
