@@ -1,6 +1,7 @@
 """Kill processes at every point of every write; what they go on to must be as if undisturbed.
 
-usage: kills.py [KILLS]
+usage: kills.py [KILLS [WORKS]]. WORKS: of trainings in one and in two processes, publications,
+chapters, downloads, prepared data; by the names of their classes.
 """
 
 import itertools
@@ -10,6 +11,7 @@ import shutil
 import signal
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -18,15 +20,24 @@ from unittest.mock import patch
 import torch
 import torch._dynamo  # what the first step of an optimizer imports: once, for all children
 
-from assault.truth import Totals, drafts, furthest, home, said, snapped, undisturbed
-from companion import chapters
-from companion.runs import all_runs, publish, read
-from companion.tensors import load_tensors
-from companion.train import train
+from assault.faults import found_at
+from assault.truth import Totals, drafts, home
+from assault.works import (
+    Chapter,
+    Download,
+    Pair,
+    Prepared,
+    Publication,
+    Training,
+    WholeChapter,
+    Work,
+    killed_after,
+    undisturbed,
+)
 
 POINTS = (
     "os.replace", "os.fsync", "tempfile.mkstemp", "pathlib.Path.chmod", "pathlib.Path.unlink",
-    "pathlib.Path.write_bytes", "pathlib.Path.write_text",
+    "pathlib.Path.write_bytes", "pathlib.Path.write_text", "companion.data.downloads.stream",
 )  # fmt: skip
 
 
@@ -45,105 +56,84 @@ def killing(original: Callable[..., Any], tick: Callable[[], None]) -> Callable[
     return call
 
 
-def child(work: Callable[[], Any], at: int) -> bool:
+def child(work: Work, at: int) -> bool:
     """Do some work in a child that is killed at its n-th point; return whether it was."""
     pid = os.fork()
     if pid == 0:
+        os.setpgid(0, 0)
         counted = itertools.count()
 
         def tick() -> None:
-            if next(counted) == at:
+            if next(counted) == at and not work.timed:
                 os.kill(os.getpid(), signal.SIGKILL)
-
-        from assault.faults import found_at
 
         patches = [patch(point, killing(found_at(point), tick)) for point in POINTS]
         try:
             for one in patches:
                 one.start()
-            work()
+            work.do()
         finally:
             os._exit(0)
-    return os.WIFSIGNALED(os.waitpid(pid, 0)[1])
+    if work.timed:
+        return killed_after(pid, at / 8)
+    killed = os.WIFSIGNALED(os.waitpid(pid, 0)[1])
+    with suppress(ProcessLookupError):  # whom it has left behind
+        os.killpg(pid, signal.SIGKILL)
+    return killed
 
 
-def longer() -> None:
-    train(snapped, 3)
+def works(place: Path, wanted: list[str]) -> list[Work]:
+    """Everything that is killed, or what is wanted of it, each with the runs that it finds."""
+    kinds = (Training, Pair, Publication, Chapter, WholeChapter, Download, Prepared)
+    found: list[Work] = []
+    for kind in kinds:
+        if wanted and kind.__name__ not in wanted:
+            continue
+        if issubclass(kind, Training):
+            truths = undisturbed(kind, place / kind.__name__)
+            found += [kind(epochs, truths) for epochs in (3, 1)]
+        else:
+            found.append(kind())
+    for kind in {type(work) for work in found} | {Training}:
+        with home(place / f"begun-{kind.__name__}"):
+            (kind if issubclass(kind, Training) else Training)(2, {2: ""}).finish()
+    return found
 
 
-def shorter() -> None:
-    train(snapped, 1)
+def plan(found: list[Work], draw: random.Random) -> list[tuple[Work, int]]:
+    """Each work in turn, at each of its points in a random order."""
+    ways = [draw.sample(range(60), 60) for _ in found]
+    return [
+        (work, at)
+        for several in zip(*ways, strict=True)
+        for work, at in zip(found, several, strict=True)
+    ]
 
 
-def to_publish() -> None:
-    [run] = [run for run in all_runs(Path(os.environ["COMPANION_RUNS"])) if run.epochs == 2]
-    run.config["data"]["source"] = "original"
-    publish(run, Path(os.environ["COMPANION_RUNS"]) / "published")
-
-
-def to_run() -> None:
-    """Execute a chapter, but for its execution."""
-    executed = lambda source, target, **named: Path(target).write_text("whole")  # noqa: E731
-    with patch("papermill.execute_notebook", executed):
-        name = min(chapters.chapters())
-        chapters.run(name, {}, Path(os.environ["COMPANION_RUNS"]) / "chapter.ipynb")
-
-
-def judge_training(root: Path, before: int, truths: dict[int, str]) -> tuple[str, str]:
-    """Tell what was lost, and what is believed, of the trainings."""
-    lost = f"from {before} to {furthest(root)}" if furthest(root) < before else ""
-    for state in root.rglob("state-*"):
-        load_tensors(state)
-    for epochs, truth in truths.items():
-        train(snapped, epochs)
-        if said(train(snapped, epochs)) != truth:
-            return lost, f"{epochs} epochs differ"
-    return lost, f"{drafts(root)} left" if drafts(root) else ""
-
-
-def judge_copy(root: Path, before: int, truths: dict[int, str]) -> tuple[str, str]:
-    """Tell whether what was published or executed is whole, or absent."""
-    notebook = root / "chapter.ipynb"
-    if notebook.exists() and notebook.read_text() != "whole":
-        return "", "half a notebook"
-    for config in (root / "published").rglob("config.json"):
-        read(config.parent).load("weights")
-    return "", ""
-
-
-WORKS = {longer: judge_training, shorter: judge_training, to_publish: judge_copy,
-         to_run: judge_copy}  # fmt: skip
-
-
-def assault(kills: int, seed: int = 0) -> Totals:
-    """Kill each work at each of its points in turn, a random choice of them if they are many."""
+def assault(kills: int, seed: int = 0, wanted: list[str] | None = None) -> Totals:
+    """Kill as often as is asked."""
     totals, draw = Totals("kills"), random.Random(seed)
-    with TemporaryDirectory() as place:
-        truths = {n: undisturbed(Path(place) / "truth", n) for n in (1, 3)}
-        begun = Path(place) / "begun"
-        with home(begun):
-            train(snapped, 2)
-        plan = list(itertools.product(WORKS, range(60)))
-        draw.shuffle(plan)
-        for work, at in plan:
+    with TemporaryDirectory() as folder:
+        place = Path(folder)
+        for work, at in plan(works(place, wanted or []), draw):
             if totals.tried >= kills:
                 break
-            root = Path(place) / "runs"
-            shutil.copytree(begun, root)
+            root = place / "now/runs"
+            shutil.copytree(place / f"begun-{type(work).__name__}", root)
             with home(root):
                 if child(work, at):
-                    attack(totals, f"{work.__name__} at {at}", root, WORKS[work], truths)
-            shutil.rmtree(root)
+                    attack(totals, f"{type(work).__name__} at {at}", root, work)
+            shutil.rmtree(root.parent)
     return totals
 
 
-def attack(totals: Totals, title: str, root: Path, judge: Any, truths: dict[int, str]) -> None:
+def attack(totals: Totals, title: str, root: Path, work: Work) -> None:
     """Count what came of one kill."""
     totals.tried += 1
-    if not drafts(root):
+    if not drafts(root.parent):
         totals.harmless += 1
     try:
-        lost, believed = judge(root, 2, truths)
+        lost, believed = work.judge(root)
         totals.lost += [f"{title}: {lost}"] if lost else []
         totals.believed += [f"{title}: {believed}"] if believed else []
     except Exception as error:
@@ -152,6 +142,6 @@ def attack(totals: Totals, title: str, root: Path, judge: Any, truths: dict[int,
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    found = assault(int(sys.argv[1]) if len(sys.argv) > 1 else 180)
+    found = assault(int(sys.argv[1]) if len(sys.argv) > 1 else 180, wanted=sys.argv[2:])
     print(found)
     sys.exit(bool(found.failures))
