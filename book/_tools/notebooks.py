@@ -9,6 +9,7 @@ import argparse
 import hashlib
 import json
 import os
+import re
 import sys
 import tempfile
 from concurrent.futures import ProcessPoolExecutor
@@ -21,6 +22,8 @@ from nbformat import NotebookNode
 
 ROOT = Path(__file__).resolve().parents[2]
 BOOK = ROOT / "book"
+# What a live figure or a badge carries to stand alone; a page needs each copy once.
+CARRIED = re.compile(r"<(style|script) data-companion>.*?</\1>", re.DOTALL)
 LIMIT = 600_000  # bytes: a page that a phone still opens
 LANGUAGE = {
     "file_extension": ".py",
@@ -79,6 +82,17 @@ def without_machine(value: Any) -> Any:
     return value
 
 
+def drop_copies(html: Any, seen: set[str]) -> Any:
+    """Leave out each carried style or script that stood in the notebook before."""
+
+    def once(found: re.Match[str]) -> str:
+        text = "" if found[0] in seen else found[0]
+        seen.add(found[0])
+        return text
+
+    return CARRIED.sub(once, "".join(html)) if isinstance(html, str | list) else html
+
+
 def clean_outputs(outputs: list[NotebookNode]) -> list[NotebookNode]:
     """Return the outputs a static page can show: no stderr, no live widgets, no paths."""
     kept = []
@@ -99,6 +113,7 @@ def clean_outputs(outputs: list[NotebookNode]) -> list[NotebookNode]:
 
 def normalise(notebook: NotebookNode, script: Path) -> NotebookNode:
     """Keep what the page needs: two executions of one script differ in outputs only."""
+    seen: set[str] = set()
     for cell in notebook.cells:
         tags = cell.metadata.get("tags", [])
         cell.metadata.pop("papermill", None)
@@ -108,6 +123,9 @@ def normalise(notebook: NotebookNode, script: Path) -> NotebookNode:
             cell.metadata["tags"] = tags
         if cell.cell_type == "code":
             cell.outputs = clean_outputs(cell.outputs)
+            for output in cell.outputs:
+                if html := output.get("data", {}).get("text/html"):
+                    output["data"]["text/html"] = drop_copies(html, seen)
     notebook.metadata = NotebookNode(
         companion={"script_sha256": fingerprint(script)},
         jupytext={"formats": "ipynb,py:percent"},

@@ -526,7 +526,7 @@ show(
 
 # %% tags=["hide-input"]
 x = torch.linspace(-12, 20, 6_401)
-gaps, widths = (0, 0.5, 1, 1.5, 2, 3, 4, 6), (0.5, 1.0, 2.0)
+gaps, widths = (0, 1, 2, 3, 4, 6), (0.5, 1.0, 2.0)
 
 
 def separated(gap, width):
@@ -1395,7 +1395,7 @@ figure = figures.blank(4.6)
 panels = figure.subplots(2, 3, sharex=True, sharey=True)
 for k, (axes, name) in enumerate(zip(panels.flat, players, strict=True)):
     worst = int(torch.where(finite[k], covered[k], 9.0).argmin())
-    cloud = points[4 * k + worst, :600]
+    cloud = points[4 * k + worst, :300]
     axes.plot(*centres.T, "o", mfc="none", mec="#555555", ms=9, mew=0.8)
     axes.plot(*cloud.T, ".", color=PALETTE[k], ms=2, alpha=0.6)
     axes.set(xlim=(-3, 3), ylim=(-3, 3), aspect="equal")
@@ -1691,7 +1691,7 @@ check("thm-gan-theory-penalty").holds(
 )
 
 # %% tags=["hide-input"]
-rates, penalties = (0.1, 0.3, 0.6, 1.0), (0.0, 0.1, 0.3, 1.0, 3.0)
+rates, penalties = (0.1, 0.3, 0.6), (0.0, 0.1, 0.3, 1.0, 3.0)
 
 
 def paths(h, gamma, time=60.0):
