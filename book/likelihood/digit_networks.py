@@ -1137,8 +1137,8 @@ best_key = min(paid, key=lambda key: paid[key].mean())
 Markdown(
     f"The best of the eighteen pays {mean_of(paid[best_key])} nats. "
     "The linear law of the half-plane, with its 16 numbers, pays "
-    f"{mean_of(looked)}, "
-    f"{mean_of(looked - paid[best_key])} more."
+    f"{mean_of(looked)}; the difference is "
+    f"**{mean_of(paid[best_key] - looked)}**."
 )
 
 # %% tags=["hide-input"]
@@ -1295,6 +1295,9 @@ for name, more in {
 results_table(table)
 
 # %% [markdown]
+# SGD ends within a thousandth of a nat of the proved optimum; Adam, at the rate that suits hidden layers, within a tenth.
+# Without the certificate nobody could have said so.
+#
 # And this is what the sheet wants to be watched: digits drawn after every epoch, always from the same random numbers.
 
 # %% tags=["hide-input"]
@@ -1477,7 +1480,7 @@ assert set(data.train[0].unique().tolist()) == {0, 255}
 # :class: dropdown
 # ```
 # All four have 15 parents; only the place of the window changes.
-# The first 10,000 images are enough to see it.
+# The first 10,000 images are enough to see it: one column to the right is worth nearly all of the gain.
 
 # %%
 table = [
@@ -1537,7 +1540,8 @@ for bias in (0.0, 10.0, 100.0):
 # :class: dropdown
 # ```
 # Paired differences, all on the same digits.
-# The first layer gains most where there is most to combine; the second adds less.
+# The first layer gains most where there is most to combine.
+# Without position the second adds next to nothing, since one layer is already near the floor; with position it adds several nats.
 
 # %%
 table = []
