@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import unquote
 
+import book_home
 import book_plan
 import jupytext
 import nbformat
@@ -15,6 +16,7 @@ import pytest
 import yaml
 from conftest import soup
 from nbformat import NotebookNode
+from places import Repository
 
 ROOT = Path(__file__).parents[1]
 SCRIPTS = notebooks.scripts()
@@ -168,6 +170,42 @@ def test_map_of_the_book_leads_to_every_written_part(book: Path) -> None:
     first = soup(book / "book/intro.html")
     linked = {str(link["href"]).split("/")[0] for link in first.select(".book-map a")}
     assert linked == {name(script).split("/")[0] for script in SCRIPTS}
+    assert first.select(".book-map")[0].get("role") != "img"  # it would hide its links
+
+
+def test_first_page_has_a_card_for_each_chapter(book: Path) -> None:
+    cards = soup(book / "book/intro.html").select(".chapter-card")
+    chapters = sorted((PLAN[f"book/{name(script)}"], name(script)) for script in SCRIPTS)
+    for card, (number, chapter) in zip(cards, chapters, strict=True):
+        links = {str(link["href"]): link.get_text() for link in card.select("a")}
+        assert links[f"{chapter}.html"].startswith(f"{number}. ")
+        colab = f"/blob/{Repository.read().branch}/book/_colab/{chapter}.ipynb"
+        assert [text for link, text in links.items() if link.endswith(colab)] == ["Colab"]
+        assert re.search(r"\?\s+Needs: .+\.\s+\d\d minutes", card.get_text())
+        assert (book / "book" / str(card.select("img")[0]["src"])).exists()
+
+
+def test_minutes_count_the_running_text_only() -> None:
+    told = "word " * 1000
+    assert book_home.minutes(told) == 10 and book_home.minutes(told * 2) == 15
+    for more in ("| cell |\n" * 900, "## Exercises\n" + told + "\n## Next", "# head\n" * 900):
+        assert book_home.minutes(f"{told}\n{more}") == 10
+    assert book_home.minutes("word " * 700 + "\n$$\nx\n$$\n" * 10) == 10  # 700 words are 5
+
+
+@pytest.mark.parametrize("page", pages())
+def test_a_link_to_a_page_shows_what_it_is(book: Path, page: str) -> None:
+    tags = soup(book / f"{page}.html").select("head meta[content]")
+    said = {str(tag.get("property", tag.get("name"))): str(tag["content"]) for tag in tags}
+    assert 30 < len(said["description"]) <= 200 and said["og:description"] == said["description"]
+    address = Repository.read().page(page)
+    assert said["og:url"] == address
+    assert (book / said["og:image"].removeprefix(address.removesuffix(f"{page}.html"))).exists()
+
+
+def test_pictures_that_are_not_made_by_a_chapter_are_small() -> None:
+    sizes = {path.name: path.stat().st_size for path in (ROOT / "book/_static").rglob("*.*")}
+    assert [name for name, size in sizes.items() if size > 100_000] == []
 
 
 def test_first_page_opens_the_book(book: Path) -> None:

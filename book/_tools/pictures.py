@@ -41,7 +41,7 @@ CUTS = {
     "adversarial/gan": ("fig-gan-walk", 0.0, 0.0, 0.635),
     "adversarial/wgan": ("fig-wgan-surfaces", 0.255, 0.0, 0.745),
     "diffusion/score_matching": ("fig-score-matching-fields", 0.1, 0.05, 0.42),
-    "diffusion/ddpm": ("fig-ddpm-guess", 0.087, 0.1, 0.92),
+    "diffusion/ddpm": ("fig-ddpm-guess", 0.087, 0.1, 0.84),
     "diffusion/ddim": ("fig-ddim-edit", 0.0, 0.075, 0.74),
 }
 TIMES = [1000, 960, 900, 840, 780, 700, 620, 540, 460, 380, 300, 200, 100, 0]
