@@ -714,10 +714,10 @@ Explorable(
 
 # %% tags=["hide-input"]
 with torch.no_grad():
-    z = plane.code(x[:200])
+    z = plane.code(x[:160])
 show(
-    figures.latent_map(z, y[:200], data.class_names),
-    "VAE: means of q(z | x) for 200 test images. Shoes, bags, trousers and "
+    figures.latent_map(z, y[:160], data.class_names),
+    "VAE: means of q(z | x) for 160 test images. Shoes, bags, trousers and "
     "tops live apart; pullovers, coats and shirts share one place.",
     alt="Scatter plot of two-dimensional codes of a VAE, coloured by class.",
     label="fig-vae-map",
@@ -735,7 +735,7 @@ figure = figures.blank(2.4)
 for axes, (name, spots) in zip(
     figure.subplots(1, 2), both.items(), strict=True
 ):
-    axes.scatter(*spots.T, c=y[:200], cmap="tab10", s=6)
+    axes.scatter(*spots.T, c=y[:160], cmap="tab10", s=6)
     axes.set(title=name)
 show(
     figure,
@@ -1007,18 +1007,18 @@ results_table(
 # FGSM cannot tell the two apart: it is the weakest of the gradient attacks, so all these are upper bounds of robustness.
 
 # %% tags=["hide-input"]
-classes = torch.arange(7)  # the first seven
+classes = torch.arange(6)  # the first six
 known = in_parts(model.code, seen), labels_seen
 probe, _ = metrics.linear_probe(known, (in_parts(model.code, x), y))
 attackable = {
     "classifier": plain.classify,
     "vae": lambda images: probe(model.code(images)),
 }
-rows = {"image": shown[:7]}
+rows = {"image": shown[:6]}
 for name, classify in attackable.items():
-    moved = metrics.fgsm(classify, shown[:7], classes, 0.1)
+    moved = metrics.fgsm(classify, shown[:6], classes, 0.1)
     rows[f"{name}, 0.1"] = moved
-    rows[f"{name}, change"] = (moved - shown[:7]) * 5 + 0.5
+    rows[f"{name}, change"] = (moved - shown[:6]) * 5 + 0.5
 said = plain.classify(rows["classifier, 0.1"]).argmax(1)
 short = [words[int(k)] for k in said]
 show(
@@ -1027,7 +1027,7 @@ show(
     "the changes, five times enlarged around grey (black pixels can only get "
     "brighter). Above: what the classifier then sees. Its changes alternate "
     "from pixel to pixel, those for the VAE come in larger patches.",
-    alt="Five rows of seven garments: originals, attacked copies and the enlarged changes.",
+    alt="Five rows of six garments: originals, attacked copies and the enlarged changes.",
     label="fig-vae-attacked",
 )
 
