@@ -130,6 +130,16 @@ def describe(
     # The theme has its own tag for the viewport, once more in each of its layers.
     others = re.sub(r'<meta name="viewport"[^>]*>\s*', "", context.get("metatags", ""))
     context["metatags"] = others + tags
+    if page == app.config.root_doc:
+        open_at(Path(app.outdir), f"{page}.html", tags)
+
+
+def open_at(folder: Path, address: str, tags: str) -> None:
+    """Let the book's bare address lead to its first page, and show what that is."""
+    lead = f'<meta http-equiv="Refresh" content="0; url={address}" />\n'
+    head = f'<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8" />\n{tags}{lead}'
+    link = f'<body><a href="{address}">To the book</a></body>'
+    (folder / "index.html").write_text(f"{head}</head>\n{link}\n</html>\n", "utf8")
 
 
 def setup(app: Sphinx) -> None:
