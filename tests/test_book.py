@@ -209,7 +209,8 @@ def test_pictures_that_are_not_made_by_a_chapter_are_small() -> None:
 
 
 def test_first_page_opens_the_book(book: Path) -> None:
-    assert "book/intro.html" in (book / "index.html").read_text(encoding="utf8")
+    text = (book / "index.html").read_text(encoding="utf8")
+    assert 'content="0; url=book/intro.html"' in text and 'property="og:image"' in text
 
 
 @pytest.fixture

@@ -98,7 +98,8 @@ def passages(document: nodes.document) -> Iterator[tuple[str, str, str]]:
     for paragraph in document.findall(nodes.paragraph):
         found, text = place(paragraph), plain(paragraph)
         if found and text:
-            yield *found, text
+            is_term = found[0].startswith("term-")
+            yield *found, f"{found[1]}: {text}" if is_term else text
 
 
 def names(env: BuildEnvironment) -> Iterator[tuple[list[str], list[tuple[str, str, str]]]]:

@@ -33,6 +33,7 @@ CUTS = {
     "graphs/bayes_nets": ("fig-bn-server", -0.58, 0.0, 1.58),
     "graphs/markov_nets": ("fig-mn-junction", -0.03, -0.03, 1.03),
     "graphs/variational_inference": ("fig-variational-kl", 0.0, 0.0, 1.0),
+    "likelihood/digit_networks": ("fig-digit-networks-grid", -0.15, -0.02, 1.15),
     "latent/elbo": ("fig-elbo-arm", 0.07, 0.12, 0.5),
     "latent/vae": ("fig-vae-plane", 0.12, 0.02, 0.99),
     "latent/beta_vae": ("fig-beta-vae-factors", 0.16, 0.0, 0.94),
@@ -58,9 +59,12 @@ def figures(notebook: Path) -> dict[str, Image.Image]:
 
 
 def card(chapter: str) -> Image.Image:
-    """Cut a chapter's card from its figure. Raises KeyError if the figure is gone."""
+    """Cut a chapter's card from its figure. Raises SystemExit if the figure is gone."""
     label, left, top, right = CUTS[chapter]
-    picture = figures(BOOK / f"{chapter}.ipynb")[label]
+    shown = figures(BOOK / f"{chapter}.ipynb")
+    if label not in shown:
+        raise SystemExit(f"{chapter} has no figure {label}; it has {', '.join(shown)}")
+    picture = shown[label]
     width = round((right - left) * picture.width)
     sheet = Image.new("RGB", (width, width * CARD[1] // CARD[0]), picture.getpixel((0, 0)))
     sheet.paste(picture, (round(-left * picture.width), round(-top * picture.height)))
