@@ -187,7 +187,7 @@ x, _ = data.examples("test", subset or 10_000)
 real = unsigned(x)
 shown = [(data.test[1] == k).nonzero()[0, 0].item() for k in range(8)]
 shown, _ = data.take("test", torch.tensor(shown))
-stops, rng = range(0, 1001, 100), torch.manual_seed(seed)
+stops, rng = range(0, 1001, 125), torch.manual_seed(seed)
 grain = torch.randn(8, 1, 28, 28, generator=rng)
 kept = {name: make() for name, make in SCHEDULES.items()}
 logs = {name: (k / (1 - k)).log()[1:] for name, k in kept.items()}
@@ -219,7 +219,7 @@ Explorable(
     caption="The same digits and the same noise under the linear schedule "
     "(above) and the cosine schedule (below). At t = 500 the linear row is "
     "far fainter than the cosine row.",
-    start=5,
+    start=4,
 )
 
 # %% tags=["hide-input"]
@@ -1400,7 +1400,7 @@ with fast():
         stages[s] = now, guess.clean.clamp(-1, 1)
 
 # %% tags=["hide-input"]
-stops = [1000, 980, 900, 800, 700, 600, 500, 400, 200, 0]
+stops = [1000, 900, 800, 700, 500, 300, 0]
 
 
 def paled(noisy, s):
@@ -1417,7 +1417,7 @@ Explorable(
     "Above: the image now. Below: the network's guess of the end, from the "
     "step before. The best guess is a mean over all that is still possible: "
     "at first an average of the class.",
-    start=3,
+    start=2,
 )
 
 # %% [markdown]
