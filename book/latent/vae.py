@@ -730,7 +730,7 @@ show(
 # %% tags=["hide-input"]
 flat_run = run(autoencoder, latent=2)
 with torch.no_grad():
-    both = {"autoencoder": flat_run.model.code(x[:200]), "VAE": z}
+    both = {"autoencoder": flat_run.model.code(x[:160]), "VAE": z}
 figure = figures.blank(2.4)
 for axes, (name, spots) in zip(
     figure.subplots(1, 2), both.items(), strict=True
