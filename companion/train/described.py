@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from companion.data import Dataset
 from companion.runs import Run
 
-DOCUMENTED = 0x4000000  # the flag of code whose first constant is its docstring, from 3.13 on
+DOCUMENTED = 0x4000000  # the flag of code whose first constant is its docstring, from 3.14 on
 
 
 def settings(found: Mapping[str, Any], but: Iterable[str] = ()) -> dict[str, Any]:
@@ -173,9 +173,10 @@ def used(code: CodeType, free: Iterable[str]) -> list[str]:
 def words(code: CodeType) -> set[str]:
     """The numbers and texts in some code, and the names that it asks its module for."""
     found, constants = {*code.co_names}, [*code.co_consts]
-    documented = code.co_flags & DOCUMENTED or sys.version_info < (3, 13)
-    if documented and isinstance(constants[0], str) and not code.co_name.startswith("<"):
-        constants.pop(0)  # a lambda has no docstring
+    documented = code.co_flags & DOCUMENTED or sys.version_info < (3, 14)
+    named = not code.co_name.startswith("<")  # a lambda has no docstring
+    if documented and named and constants and isinstance(constants[0], str):
+        constants.pop(0)
     while constants:
         one = constants.pop()
         if isinstance(one, CodeType):
