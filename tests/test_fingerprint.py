@@ -6,14 +6,16 @@ import shutil
 import sys
 import warnings
 from dataclasses import replace
+from functools import partial
 from types import ModuleType
 
 import pytest
 import torch
 from fingerprints import migrate, of_run
 from torch.optim import Optimizer
-from toys import denoiser
+from toys import denoiser, denoising
 
+from companion.recipes import Player, Recipe
 from companion.runs import all_runs, publish, read
 from companion.runs.record import write_sealed
 from companion.train import fingerprint, train
@@ -48,7 +50,7 @@ def other(model, batch, step, weight=1.0, power=2):
 
 def moved(width, height):
     """Move points."""
-    first, second = 2 * width, height
+    first, second = 3 * width, height
     def move(batch):
         """Move one batch."""
         return (batch[0] + first + second, *batch[1:])
@@ -72,7 +74,7 @@ KNOWN = {  # on every machine, with every Python and torch
     "data": "e3c256a22bd9",
     "model": "8437b53f2f3e",
     "player one": "bbbdd07650b1",
-    "settings": "80ce2a97cb48",
+    "settings": "2da043d34177",
     "what it stands on": "4f53cda18c2b",
 }
 
@@ -165,11 +167,6 @@ SAME = {  # what no author would call another experiment
 }
 
 
-def test_nothing_changes_from_day_to_day():
-    """A change of these numbers makes all runs of all readers others."""
-    assert built() == built() == KNOWN
-
-
 @pytest.mark.parametrize(("part", "old", "new"), OTHER.values(), ids=OTHER)
 def test_an_edited_experiment_is_another(part, old, new):
     text = edited(old.replace("\\n", "\n"), new.replace("\\n", "\n"))
@@ -187,6 +184,25 @@ def test_another_format_is_the_same_experiment():
     assert built(ast.unparse(ast.parse(SOURCE))) == built()
     lines = SOURCE.split("def ")
     assert built("def ".join(lines[:3] + lines[4:5] + lines[3:4] + lines[5:])) == built()
+
+
+def test_what_cannot_be_asked_stops_no_training(home):
+    """A schedule that ends, a variable that was never given, a built-in function."""
+
+    def lame() -> Recipe:
+        recipe = denoiser(points=64)
+        if recipe is None:
+            never = 1
+
+        def loss(model, batch, step):
+            return denoising(model, batch, step) if batch else never
+
+        pace = partial(map, loss)
+        player = Player(recipe.model, loss)
+        player = replace(player, schedule=lambda epoch: (1.0, 0.5)[int(epoch)])
+        return replace(recipe, players={"one": player}, augment=lambda b: (pace, b)[1])
+
+    assert train(lame, 1).complete and fingerprint(lame()) == fingerprint(lame())
 
 
 def test_a_fingerprint_draws_no_number_and_does_not_wait_for_the_compiler():
@@ -303,3 +319,8 @@ def test_a_recipe_of_no_fingerprint_is_recalled_as_before(home):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert train(experiment(edited(*OTHER["a horizon"][1:]))).folder == record.folder
+
+
+def test_nothing_changes_from_day_to_day():
+    """A change of these numbers makes all runs of all readers others."""
+    assert built() == built() == KNOWN

@@ -29,8 +29,8 @@ def local_runs() -> Path:
 class Run:
     """One training: what was asked (config), what happened (history), what came out (model).
 
-    `config`: experiment, choices, seed, subset, data, epochs, complete, what it stands on, and
-    the provenance.
+    `config`: experiment, choices, seed, subset, the fingerprint of what is built, data, epochs,
+    complete, what it stands on, and the provenance.
     `history`: scalars by epoch, means of the loss terms and what was watched.
     `metrics`: final numbers, name -> value, standard error, n and unit.
     `files`: the hash of each file that belongs to it, by name; older records have none.

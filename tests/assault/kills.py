@@ -11,7 +11,6 @@ import shutil
 import signal
 import sys
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -76,10 +75,9 @@ def child(work: Work, at: int) -> bool:
             os._exit(0)
     if work.timed:
         return killed_after(pid, at / 8)
-    killed = os.WIFSIGNALED(os.waitpid(pid, 0)[1])
-    with suppress(ProcessLookupError):  # whom it has left behind
-        os.killpg(pid, signal.SIGKILL)
-    return killed
+    os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+    os.killpg(pid, signal.SIGKILL)  # whom it has left behind, while its number is its own
+    return os.WIFSIGNALED(os.waitpid(pid, 0)[1])
 
 
 def works(place: Path, wanted: list[str]) -> list[Work]:

@@ -81,10 +81,11 @@ class Pair(Training):
         second = self.started(1, port, self.epochs)
         try:
             self.rank(0, port, self.epochs)
-            os.waitpid(second, 0)
+        except BaseException:
+            os.kill(second, signal.SIGKILL)
+            raise
         finally:
-            with suppress(ProcessLookupError):
-                os.kill(second, signal.SIGKILL)
+            os.waitpid(second, 0)
 
     def rank(self, rank: int, port: int, epochs: int) -> None:
         """Be one of two processes, and train."""
