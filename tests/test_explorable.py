@@ -189,3 +189,8 @@ def test_two_copies_on_a_page_move_one_by_one() -> None:
         assert shown.evaluate("document.documentElement.scrollWidth") <= 390
         assert errors == []
         browser.close()
+
+
+def test_zero_has_no_sign_on_a_slider() -> None:
+    explorable = Explorable(greys(3), [-1.0, -0.0, 1.0], "value", alt="A grey square")
+    assert explorable.labels == [["-1.0", "0.0", "1.0"]]

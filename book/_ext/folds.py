@@ -25,7 +25,7 @@ NAMES = {
 LEAK = re.compile(r"\b([a-z][a-z0-9_]*)(?:-[\w.]+)*-[0-9a-f]{8}(?=: \d+ epochs?)")
 ONCE = re.compile(r"\b1 epochs\b")
 TOOL_NOTE = re.compile(r"[ ]*# (?:fmt|ruff|noqa|type|pyright):? ?[^\n]*(?=\n|$)")
-LISTING = 30  # lines of the package's source that stay
+LISTING = 24  # lines of the package's source that stay
 LONGEST = 15  # lines that stay on the reading line, unless they define a class
 
 
@@ -129,6 +129,8 @@ def name_of(cell: Cell, after: Cell | None) -> str:
         return cell.shows if cell.shows in NAMES else "set-up"
     if cell.shows == "code":
         return ""
+    if cell.shows == "number" and cell.calls("Markdown"):  # a sentence with numbers in it
+        return "number"
     if cell.calls("train"):
         return ""
     if after and not cell.shows and follows(cell, after) and name_of(after, None):
@@ -192,6 +194,9 @@ def fold_listings(cell: Cell) -> None:
     output = cell.part("cell_code_output")
     if output is None or cell.shows != "code" or "show-input" in cell.tags:
         return
+    code = cell.part("cell_code_source")
+    if code is not None and len(cell.tree.body) == 1:
+        cell.node.remove(code)  # the call that shows it
     for block in list(output.findall(nodes.literal_block)):
         lines = len(block.astext().splitlines())
         if lines > LISTING:
