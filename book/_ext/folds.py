@@ -174,7 +174,7 @@ class Folds(SphinxPostTransform):
         for cell, name in zip(cells, names, strict=True):
             fold_listings(cell)
             cell.node.attributes.pop("hide_mode", None)
-            if not name:
+            if not name or cell.part("cell_code_source") is None:
                 last = settle(waiting, last)
                 waiting = []
                 last = None
