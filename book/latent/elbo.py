@@ -867,7 +867,7 @@ show(
 
 # %% [markdown]
 # Where a decoder changes fast with $z$ its posterior is narrow, and a $q$ that imitates the posterior then sees only a slow piece of it.
-# So for a VAE one expects the left end of the figure; we measure it {ref}`as soon as there is an encoder <sec-elbo-quieter>`.
+# So for a VAE one expects the left end of the figure; we measure it below, as soon as there is an encoder.
 
 # %% [markdown]
 # (sec-elbo-amortised)=
@@ -918,7 +918,6 @@ encoders = [train_encoder(own) for own in range(seed, seed + 3)]
 encoder = encoders[0]
 
 # %% [markdown]
-# (sec-elbo-quieter)=
 # Which gradient is the quieter one for this encoder?
 # For 100 poses and 400 draws each we compare the variance of the two estimates of $\partial_\mu \mathbb E \log p(x \mid z)$, with the mean subtracted from the score's as a baseline; and the same for the prior as $q$, under which the decoder swings through its whole range.
 
