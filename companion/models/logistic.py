@@ -28,8 +28,9 @@ def count(network: PixelNetwork, images: Tensor, weights: Tensor | None = None) 
     weights: probabilities (N,) of the images, in all one; None: all the same.
     """
     bits, side, room = len(network.parents), network.side, network.room
-    canvas = F.pad(images[:, 0].to(torch.uint8), (room, room, room, 0)).permute(1, 2, 0)
-    canvas, found = canvas.contiguous(), []
+    canvas = torch.zeros(side + room, side + 2 * room, len(images), dtype=torch.uint8)
+    canvas[room:, room : room + side] = images[:, 0].permute(1, 2, 0)
+    found = []
     for pixel in range(side * side):
         row, column = room + pixel // side, room + pixel % side
         both = canvas[row, column].int()  # ink is bit 0, the parents' pattern stands above it
