@@ -926,9 +926,10 @@ results_table(
 gain = mean_of(cost["15 parents"] - looked)
 show(
     figures.image_grid(both_sides[:24], columns=12),
-    "Draws of the linear law of the half-plane: strokes lean both ways, "
-    "and turn.",
-    alt="Two rows of twelve images of strokes in all directions.",
+    "Draws of the linear law of the half-plane: fewer and larger pieces "
+    "with smooth outlines, leaning both ways. It bets far better, and draws "
+    "no digits.",
+    alt="Two rows of twelve images of blots and short strokes.",
     label="fig-digit-networks-half-plane",
 )
 
@@ -1068,8 +1069,8 @@ results_table(
 # %% tags=["hide-input"]
 torch.manual_seed(seed)
 maps = {"test digits": test.mean(0)}
-maps["15 parents"] = linear[4, False].sample(4000).mean(0)
-maps["15, linear position"] = linear[4, True].sample(4000).mean(0)
+maps["linear"] = linear[4, False].sample(4000).mean(0)
+maps["linear, position"] = linear[4, True].sample(4000).mean(0)
 
 
 # %% [markdown]
@@ -1143,12 +1144,12 @@ Markdown(
 
 # %% tags=["hide-input"]
 torch.manual_seed(seed)
-maps["15, position, 2 layers"] = models[2, 4, True].sample(4000).mean(0)
+maps["2 layers, position"] = models[2, 4, True].sample(4000).mean(0)
 show(
     figures.image_grid(
         torch.stack([*maps.values()]), columns=4, titles=list(maps)
     ),
-    "How often each pixel is ink. Without position ink lies everywhere but "
+    "How often each pixel is ink, 15 parents. Without position ink lies everywhere but "
     "at the border of zeros above and to the left; a linear position tilts "
     "it; hidden layers bring it to the middle.",
     alt="Four grey maps: a bright blot in the middle, a nearly even plane, "
@@ -1350,8 +1351,9 @@ show(
     figures.image_grid(
         by_class.flatten(0, 1), columns=10, titles=list(data.class_names)
     ),
-    "Six draws of the network of each class. The classes of one stroke, "
-    "such as ۱, are drawn best.",
+    "Six draws of the network of each class. They have the weight and the "
+    "slant of their class, ۰ much ink and ۱ one stroke or none, and are "
+    "still no digits.",
     alt="Six rows of ten drawn digits, a column for each class.",
     label="fig-digit-networks-classes",
 )

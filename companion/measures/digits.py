@@ -1,5 +1,7 @@
 """What chapter `likelihood/digit_networks` asks of drawn digits that nats do not tell."""
 
+from typing import Any
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -17,7 +19,8 @@ def pieces(images: Tensor) -> Tensor:
     from scipy.ndimage import label  # slow to import
 
     ink = images[:, 0].cpu().numpy() > 0.5
-    return torch.tensor([label(image, ROUND_ABOUT)[1] for image in ink])
+    found: list[Any] = [label(image, ROUND_ABOUT) for image in ink]  # (marked pixels, count)
+    return torch.tensor([pieces for _, pieces in found], dtype=torch.int64)
 
 
 def of_samples(model: PixelNetwork, data: Dataset) -> dict[str, Estimate]:

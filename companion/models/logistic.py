@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from companion.models.pixels import PixelNetwork, unique
@@ -28,8 +28,9 @@ def count(network: PixelNetwork, images: Tensor, weights: Tensor | None = None) 
     weights: probabilities (N,) of the images, in all one; None: all the same.
     """
     bits, side, room = len(network.parents), network.side, network.room
-    canvas = F.pad(images[:, 0].to(torch.uint8), (room, room, room, 0)).permute(1, 2, 0)
-    canvas, found = canvas.contiguous(), []
+    canvas = torch.zeros(side + room, side + 2 * room, len(images), dtype=torch.uint8)
+    canvas[room:, room : room + side] = images[:, 0].permute(1, 2, 0)
+    found = []
     for pixel in range(side * side):
         row, column = room + pixel // side, room + pixel % side
         both = canvas[row, column].int()  # ink is bit 0, the parents' pattern stands above it
@@ -143,12 +144,13 @@ def fit(network: PixelNetwork, counts: Counts) -> Optimum:
 
     The network is in float64 from then on. Raises ValueError for one with hidden layers.
     """
-    if len(network.conditional) != 1:
+    law = network.conditional[0]
+    if len(network.conditional) != 1 or not isinstance(law, nn.Linear):
         raise ValueError("only a linear network has a certified optimum: this one has layers")
     optimum = newton(features_of(network, counts), counts)
     with torch.no_grad():
-        network.conditional[0].bias.copy_(optimum.weights[:1])
-        network.conditional[0].weight.copy_(optimum.weights[None, 1:])
+        law.bias.copy_(optimum.weights[:1])
+        law.weight.copy_(optimum.weights[None, 1:])
     return optimum
 
 
