@@ -226,9 +226,9 @@ def test_a_rehearsal_leaves_no_trace(monkeypatch, tmp_path):
 def test_a_rehearsal_draws_no_number_and_leaves_the_model_in_training():
     state = State(counting())
     data = state.recipe.data()
-    torch.manual_seed(0)
+    torch.manual_seed(5)
     first = torch.rand(2)
-    torch.manual_seed(0)
+    torch.manual_seed(5)
     rehearse(state, data, walking, "counting")
     assert torch.equal(torch.rand(2), first) and state.model.training
     assert "forward" not in vars(state.model.net) and state.model.walked == 0
