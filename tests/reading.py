@@ -38,7 +38,9 @@ ORPHANS = """() => {
     mark.setStart(next, 0);
     mark.setEnd(next, 1);
     const last = parts[parts.length - 1].getBoundingClientRect();
-    if (mark.getBoundingClientRect().left < last.left) bad.push(place.parentElement.textContent);
+    const at = mark.getBoundingClientRect();
+    const next_line = at.left < last.left || at.top > last.bottom - 2;
+    if (next_line) bad.push(place.parentElement.textContent);
   }
   return bad;
 }"""

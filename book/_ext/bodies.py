@@ -21,6 +21,7 @@ FIGURE = re.compile(
     r'<figure class="(companion-[\w-]+)"(.*?)>(.*?)<figcaption([^>]*)>(.*?)</figcaption>',
     re.DOTALL,
 )
+ROLES = re.compile(r' role="doc-biblioentry"| role="list"(?= class="citation-list)')
 REPEATED = re.compile(r' id="(?:proof|exercise|solution|theorem)(?:-content)?"')
 
 
@@ -66,7 +67,7 @@ def finish(app: Sphinx, page: str, template: str, context: dict[str, Any], tree:
         return
     secnumbers = app.env.toc_secnumbers.get(page, {})
     chapter = str(secnumbers.get("", ("",))[0])
-    body = REPEATED.sub("", context["body"])
+    body = ROLES.sub("", REPEATED.sub("", context["body"]))  # docutils' list of works is no list
     body = body.replace('class="headerlink"', 'class="headerlink" tabindex="-1"')
     body = name_theorems(body)
     context["body"] = number_figures(body, chapter) if "companion-" in body else body

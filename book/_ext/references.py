@@ -19,7 +19,7 @@ def name(entry: Any) -> str:
     """Return authors and year of a work: 'Kingma and Welling, 2014'."""
     people = entry.persons.get("author") or entry.persons.get("editor") or []
     parts = [(*p.rich_prelast_names, *p.rich_last_names) for p in people]
-    last = [" ".join(part.render_as("text") for part in some) for some in parts]
+    last = [" ".join(str(part) for part in some) for some in parts]
     who = f"{last[0]} et al." if len(last) > 2 else " and ".join(last)
     who = who or entry.fields.get("organization", entry.key)
     return f"{who}, {entry.fields['year']}" if "year" in entry.fields else who
