@@ -41,7 +41,7 @@ A name is the sheet's key, a point, and the number on the sheet.
 The two notebooks of S number nothing: there V and M count the steps.
 A name that ends in R is on no sheet, only in a solution's read-me or the course's syllabus.
 A note under a title says where a premise fails or the print misleads; the solutions say more.
-A planned chapter keeps its number.
+Where a question is planned, the number of its chapter is that of the plan of the whole book.
 """
 
 
