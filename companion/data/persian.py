@@ -102,8 +102,9 @@ def load_persian(size: int = 28) -> Dataset:
     2007), framed as `framed` says, in its official split: 60,000 to train on and 20,000 to test
     on, both in random order. It is free for research and non-commercial use only, so only the
     reader can fetch it: its two files are looked for in COMPANION_DATA and in the cache, and in
-    folders there. If they are not found, as many digits are drawn, with one warning; `source` is then "stand-in". Raises ValueError if size is neither 28 nor 32,
-    DataError if a file is damaged: nothing is put in its place.
+    folders there. If they are not found, as many digits are drawn, with one warning; `source` is
+    then "stand-in". Raises ValueError if size is neither 28 nor 32, DataError if a file is
+    damaged: nothing is put in its place.
     """
     if size not in SIZES:
         raise ValueError(f"Persian digits are 28 or 32 pixels wide, got size={size}")

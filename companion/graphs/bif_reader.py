@@ -228,7 +228,7 @@ def explained(words: list[str]) -> float:
     or all have as many significant digits as the longest.
     """
     numbers = [Decimal(word) for word in words]
-    last = [number.as_tuple().exponent for number in numbers]
+    last = [int(number.as_tuple().exponent) for number in numbers]
     digits = [len(number.as_tuple().digits) for number in numbers]
     plain = [e for e, word in zip(last, words, strict=True) if "e" not in word.lower()]
     fixed = sum(

@@ -169,9 +169,9 @@ def markov_blanket(dag: nx.DiGraph | BayesNet, node: Hashable) -> set[Hashable]:
 
 def skeleton(dag: nx.DiGraph | BayesNet) -> nx.Graph:
     """Forget the directions."""
-    dag, graph = graph_of(dag), nx.Graph()
-    graph.add_nodes_from(dag.nodes)
-    graph.add_edges_from(dag.edges)
+    own, graph = graph_of(dag), nx.Graph()
+    graph.add_nodes_from(own.nodes)
+    graph.add_edges_from(own.edges)
     return graph
 
 

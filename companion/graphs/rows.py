@@ -25,7 +25,7 @@ def source_of(generator: Chance) -> torch.Generator | None:
     raise ValueError(f"needs a torch.Generator, a seed or None, got {generator!r}")
 
 
-def graph_of(net: Any) -> nx.Graph:
+def graph_of(net: Any) -> Any:
     """Return the graph of a network, or the graph itself."""
     for name in ("dag", "graph"):
         own = getattr(net, name, None)  # a networkx graph has a dictionary of this name
@@ -86,17 +86,18 @@ def known_columns(data: Any) -> list[Hashable]:
 
 def column(node: Hashable, values: Iterable[Any], labels: Sequence[str]) -> Tensor:
     """Read the states of one node, (N,); raises `ValueError` for one that is not known."""
-    values = values.tolist() if hasattr(values, "tolist") else list(values)
+    tolist = getattr(values, "tolist", None)
+    values = tolist() if tolist else list(values)
     place: dict[Any, int] = {str(label): i for i, label in enumerate(labels)}
     place |= {label: i for i, label in enumerate(labels)}
     numbers = not any(value in place or str(value) in place for value in set(values))
     found = []
     for value in values:
         whole = numbers and isinstance(value, Integral) and not isinstance(value, bool)
-        at = value if whole else place.get(value, place.get(str(value)))
+        at = int(value) if whole else place.get(value, place.get(str(value)))
         if at is None or not 0 <= at < len(labels):
             raise ValueError(f"{node!r} has no state {value!r} {nearest(value, labels)}")
-        found.append(int(at))
+        found.append(at)
     return torch.tensor(found, dtype=torch.int64)
 
 

@@ -95,8 +95,8 @@ def ordered(
 
 def stated(graph: Graph) -> frozenset[Statement]:
     """Return all that a graph states: by d-separation if it is directed, else by separation."""
-    graph = graph_of(graph)
-    return d_separations(graph) if isinstance(graph, nx.DiGraph) else separations(graph)
+    own = graph_of(graph)
+    return d_separations(own) if isinstance(own, nx.DiGraph) else separations(own)
 
 
 def is_i_map(graph: Graph, law: Table, atol: float = 1e-9) -> bool:
@@ -124,9 +124,9 @@ def unsided(found: Iterable[Statement]) -> frozenset[tuple[frozenset, frozenset]
 
 def check_nodes(graph: Graph, law: Table) -> None:
     """Raise `ValueError` unless a graph has the variables of a law as its nodes."""
-    graph = graph_of(graph)
-    as_set(list(graph.nodes), law.states)
-    as_set(list(law.names), graph)
+    nodes = list(graph_of(graph).nodes)
+    as_set(nodes, law.states)
+    as_set(list(law.names), nodes)
 
 
 def minimal_i_map(law: Table, atol: float = 1e-9) -> nx.Graph:

@@ -132,6 +132,6 @@ def calibrated(model: VAE, x: Tensor) -> VAE:
     last.weight[:k] /= scale[:, None]
     last.bias[:k] = (last.bias[:k] - mean) / scale
     last.bias[k:] -= 2 * scale.log()
-    first.bias += first.weight @ mean
+    first.bias.add_(first.weight @ mean)
     first.weight *= scale
     return model
