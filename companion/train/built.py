@@ -28,7 +28,9 @@ def fingerprint(recipe: Recipe) -> dict[str, str]:
     Its measures are no part of it: they can be asked again of the same weights.
     """
     names = {id(p): name for name, p in recipe.model.named_parameters()}
-    parts: dict[str, Any] = {f"player {name}": played(player, names) for name, player in recipe.players.items()}
+    parts: dict[str, Any] = {
+        f"player {name}": played(player, names) for name, player in recipe.players.items()
+    }
     parts |= {"model": recipe.model, "data": recipe.data, "what it stands on": recipe.stands_on}
     parts["settings"] = settings({name: getattr(recipe, name) for name in REST})
     return {name: hashed(told(part)) for name, part in sorted(parts.items())}
