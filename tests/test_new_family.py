@@ -1,5 +1,6 @@
-"""A new family is a model with `terms` and `sample`, and one experiment, as the read-me says."""
+"""What the read-me files print is what runs: the first lines, and those that add a family."""
 
+import doctest
 import math
 from functools import partial
 from pathlib import Path
@@ -13,7 +14,8 @@ from companion.recipes import Player, Recipe, own_terms
 from companion.train import train
 from companion.worlds.gaussians import eight_gaussians
 
-PAGE = Path(__file__).parents[1] / "companion/README.md"
+ROOT = Path(__file__).parents[1]
+PAGE = ROOT / "companion/README.md"
 
 
 @pytest.fixture(scope="module")
@@ -52,3 +54,12 @@ def test_its_choices_are_its_question(plane, monkeypatch, tmp_path):
     with pytest.raises(TypeError, match=r"plane has no choice 'point' \(did you mean 'points'"):
         train(plane, 1, point=3)
     assert train(plane, 1, rate=1).name.startswith("plane-rate1-seed0-")
+
+
+def test_the_first_lines_print_what_the_read_me_shows(monkeypatch, tmp_path):
+    monkeypatch.setenv("COMPANION_RUNS", str(tmp_path))
+    text = (ROOT / "README.md").read_text(encoding="utf8").split("```python\n")[1].split("```")[0]
+    test, report = doctest.DocTestParser().get_doctest(text, {}, "README.md", None, 0), []
+    assert len(test.examples) == 6
+    doctest.DocTestRunner(verbose=False).run(test, out=report.append)
+    assert not report, "".join(report)

@@ -2,12 +2,14 @@
 
 python book/_tools/pictures.py cards    cut one from a figure of each chapter
 python book/_tools/pictures.py strip    let the published models draw (a minute)
+python book/_tools/pictures.py page     show a theorem, its verdict and a figure of the built book
 """
 
 import argparse
 import base64
 import io
 import re
+import shutil
 import sys
 from pathlib import Path
 
@@ -15,12 +17,14 @@ import matplotlib
 import nbformat
 import torch
 from PIL import Image, ImageDraw, ImageFont
+from playwright.sync_api import sync_playwright
 from torch import Tensor
 
 from companion.experiments import ddpm, vae
 from companion.samplers.diffusion import path
 from companion.train import train
 from notebooks import BOOK, scripts
+from pdf import NAMES, ROOT
 
 STATIC = BOOK / "_static"
 CARD = 480, 270
@@ -45,6 +49,8 @@ CUTS = {
     "diffusion/ddpm": ("fig-ddpm-guess", 0.087, 0.1, 0.84),
     "diffusion/ddim": ("fig-ddim-edit", 0.0, 0.075, 0.74),
 }
+PAGE, THEOREM = "adversarial/gan_theory", "thm-gan-theory-weights"
+SCREEN = {"width": 1280, "height": 1220}
 TIMES = [1000, 960, 900, 840, 780, 700, 620, 540, 460, 380, 300, 200, 100, 0]
 
 
@@ -114,11 +120,30 @@ def preview(picture: Image.Image) -> Image.Image:
     return image
 
 
+def page() -> Image.Image:
+    """Return the screen of the built book that begins with THEOREM."""
+    browser = next(filter(None, map(shutil.which, NAMES)), None)
+    with sync_playwright() as playwright:
+        running = playwright.chromium.launch(executable_path=browser, args=["--no-sandbox"])
+        shown = running.new_page(viewport=SCREEN, color_scheme="light")
+        shown.goto((ROOT / f"_build/html/book/{PAGE}.html").as_uri() + f"#{THEOREM}")
+        shown.evaluate("companionFormulas")
+        shown.evaluate(f"document.getElementById('{THEOREM}').scrollIntoView()")
+        shown.evaluate("scrollBy(0, -70)")  # the bar at the top covers as much
+        shown.wait_for_timeout(500)
+        data = shown.screenshot()
+        running.close()
+    return Image.open(io.BytesIO(data)).convert("RGB")
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; return its exit status."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("what", choices=["cards", "strip"])
-    if parser.parse_args(arguments).what == "cards":
+    parser.add_argument("what", choices=["cards", "strip", "page"])
+    what = parser.parse_args(arguments).what
+    if what == "page":
+        page().save(STATIC / "page.webp", quality=80, method=6)
+    elif what == "cards":
         (STATIC / "cards").mkdir(exist_ok=True)
         for script in scripts():
             chapter = script.relative_to(BOOK).with_suffix("").as_posix()
