@@ -52,12 +52,19 @@ def test_a_page_holds_each_style_and_each_script_once() -> None:
     assert len(first_copies(2 * OUTPUTS[0])) - len(OUTPUTS[0]) < 1500
 
 
+SHARING = """from companion_book import share_scripts
+html_theme = "basic"
+def setup(app):
+    app.connect("html-page-context", share_scripts)
+"""
+
+
 def test_two_builds_of_the_book_write_one_page(tmp_path: Path) -> None:
     from sphinx.cmd.build import build_main
 
     source = tmp_path / "source"
     source.mkdir()
-    (source / "conf.py").write_text("extensions = ['companion_book']\nhtml_theme = 'basic'\n")
+    (source / "conf.py").write_text(SHARING)
     raw = "".join(
         ".. raw:: html\n\n" + "".join(f"   {line}\n" for line in html.splitlines()) + "\n"
         for html in OUTPUTS

@@ -9,7 +9,7 @@ pytest.importorskip("playwright")
 import pdf
 from reading import CODE, CUT, ORPHANS
 from test_book import SCRIPTS, name, pages
-from test_browser import browser, visit  # noqa: F401
+from test_browser import visit  # noqa: F401
 
 pytestmark = pytest.mark.browser
 PAGES = pages()

@@ -50,6 +50,8 @@ CANNOT = [  # choices that every recipe takes, and no measure
     ("beta_tcvae", {}, 3, "measuring it fails: needs codes (N, K) and factors (N, F)"),
     ("face_vae", {}, 1, "watching it fails: needs two or more observations"),
     ("two_layer_face_vae", {}, 1, "watching it fails: needs two or more observations"),
+    ("four_layer_face_vae", {}, 1, "watching it fails: needs two or more observations"),
+    ("digit_network", {}, 1, "watching it fails: needs two or more observations"),
     ("face_reader", {}, 1, "watching it fails: needs two or more observations"),
 ]
 

@@ -9,7 +9,7 @@ from book_search import american, readable
 from test_book import PLAN
 
 pytest.importorskip("playwright")
-from test_browser import browser, visit  # noqa: F401
+from test_browser import visit  # noqa: F401
 
 pytestmark = pytest.mark.browser
 # Where each term leads: the chapter, or chapters of which one must come first. A slash parts
