@@ -174,8 +174,9 @@ def picture(explorable: Locator) -> str:
 @every_chapter
 def test_explorables_move_by_mouse_and_by_keyboard(window: Visit) -> None:
     shown = window.page
-    figures = shown.locator(".companion-explorable")
+    figures, folds = shown.locator(".companion-explorable"), shown.locator("details.solution")
     assert figures.count() > 0
+    folds.evaluate_all("all => all.forEach((one) => (one.open = true))")
     for figure in figures.all():
         for slider in figure.locator("input[type=range]").all():
             slider.scroll_into_view_if_needed()
@@ -191,6 +192,7 @@ def test_explorables_move_by_mouse_and_by_keyboard(window: Visit) -> None:
             assert picture(figure) == first
             shown.keyboard.press("End")
             assert picture(figure) == last
+    folds.evaluate_all("all => all.forEach((one) => (one.open = false))")
     assert window.complaints == []
 
 

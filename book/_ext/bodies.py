@@ -16,7 +16,9 @@ TITLE = re.compile(
     r'<span class="caption-number">([^<]+)</span>((?:(?!</p>).)*)</p>',
     re.DOTALL,
 )
-THEOREM = re.compile(r'<span data-theorem="([^"]+)">.*?</span>')
+THEOREM = re.compile(
+    r'<span data-theorem="([^"]+)">.*?</span>((?:(?!</summary>).)*</summary>\s*<p>)', re.DOTALL
+)
 FIGURE = re.compile(
     r'<figure class="(companion-[\w-]+)"(.*?)>(.*?)<figcaption([^>]*)>(.*?)</figcaption>',
     re.DOTALL,
@@ -26,15 +28,15 @@ REPEATED = re.compile(r' id="(?:proof|exercise|solution|theorem)(?:-content)?"')
 
 
 def name_theorems(body: str) -> str:
-    """Put number, name and link of a theorem where a verdict has its label."""
+    """Put number and name of a theorem where a verdict has its label, and below a link to it."""
     titles = {label: (number.strip(), name.strip()) for label, number, name in TITLE.findall(body)}
 
     def named(found: re.Match[str]) -> str:
         if found[1] not in titles:
             return found[0]
         number, name = titles[found[1]]
-        told = f'<a href="#{found[1]}">{number}</a> {name}'.strip()
-        return f'<span data-theorem="{found[1]}">{told}</span>'
+        told = f'<span data-theorem="{found[1]}">{f"{number} {name}".strip()}</span>'
+        return f'{told}{found[2]}<a href="#{found[1]}">{number}</a>. '
 
     return THEOREM.sub(named, body)
 

@@ -142,7 +142,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("what", choices=["cards", "strip", "page"])
     what = parser.parse_args(arguments).what
     if what == "page":
-        page().save(STATIC / "page.webp", quality=80, method=6)
+        page().save(STATIC / "page.webp", quality=65, method=6)
     elif what == "cards":
         (STATIC / "cards").mkdir(exist_ok=True)
         for script in scripts():
