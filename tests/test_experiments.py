@@ -155,7 +155,7 @@ SETTINGS = {  # player: optimizer, rate, betas, updates in a step
     ("digit_network", ()): {"network": (ADAM, 2e-2, (0.9, 0.999), 1)},
     ("made", ()): {"model": (ADAM, 1e-3, (0.9, 0.99), 1)},
     ("pixel_cnn", ()): {"model": (ADAM, 3e-3, (0.9, 0.99), 1)},
-    ("image_gpt", ()): {"model": (ADAM, 2e-3, (0.9, 0.99), 1)},
+    ("image_gpt", ()): {"model": (ADAM, 3e-3, (0.9, 0.99), 1)},
     ("digit_network", (("optimizer", "sgd"), ("rate", 0.01))): {
         "network": (torch.optim.SGD, 1e-2, None, 1)
     },

@@ -61,8 +61,8 @@ def pixel_cnn(
 def image_gpt(
     data: str = "mnist", width: int = 64, layers: int = 3, heads: int = 2, block: int = 2,
     window: int = 2, factorised: bool = True, tied: bool = False, labels: bool = False,
-    falls: bool = True, split: str = "official", images: int = 0, rate: float = 2e-3,
-    horizon: int = 2,
+    falls: bool = True, split: str = "official", images: int = 0, rate: float = 3e-3,
+    horizon: int = 1,
 ) -> Recipe:  # fmt: skip
     """Train an Image GPT on tokens of block x block pixels.
 

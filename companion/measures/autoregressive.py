@@ -11,7 +11,7 @@ from companion.estimate import Estimate
 from companion.metrics.terms import mean_terms
 from companion.recipes import terms_of
 
-FEW, MOST = 250, 10_000  # test images that are watched in training, and measured at the end
+FEW, TRIAL, MOST = 250, 2000, 10_000  # test images: watched; measured of a trial, of any run
 AT_ONCE = 250
 
 
@@ -28,8 +28,9 @@ def of_few(model: Any, data: Dataset) -> Mapping[str, Estimate]:
 
 
 def of_most(model: Any, data: Dataset) -> Mapping[str, Estimate]:
-    """Nats of the test images, the first 10,000 of them."""
-    return nats(model, data, torch.arange(min(MOST, len(data.test[0]))))
+    """Nats of the test images, at most 10,000; fewer where few were trained on, a quarter of it."""
+    n = min(MOST, max(TRIAL, len(data.train[0]) // 4), len(data.test[0]))
+    return nats(model, data, torch.arange(n))
 
 
 def of_validation(model: Any, data: Dataset) -> Mapping[str, Estimate]:
