@@ -44,7 +44,7 @@ def recipe(
 
 
 def made(
-    data: str = "mnist", hidden: int = 500, images: int = 0, rate: float = 1e-3, horizon: int = 6
+    data: str = "mnist", hidden: int = 500, images: int = 0, rate: float = 1e-3, horizon: int = 5
 ) -> Recipe:
     """Train a masked network with one hidden layer; hidden=0: an FVSBN."""
     return recipe(MADE(hidden=hidden), data, images, 64, rate, horizon)

@@ -28,7 +28,7 @@ def of_few(model: Any, data: Dataset) -> Mapping[str, Estimate]:
 
 
 def of_most(model: Any, data: Dataset) -> Mapping[str, Estimate]:
-    """Nats of the test images, at most 10,000; fewer where few were trained on, a quarter of it."""
+    """Nats of test images: at most 10,000, or a quarter of how many were trained on."""
     n = min(MOST, max(TRIAL, len(data.train[0]) // 4), len(data.test[0]))
     return nats(model, data, torch.arange(n))
 
