@@ -158,7 +158,8 @@ class Reading:
     """A model that reads n images token by token, and keeps what it computed."""
 
     def __init__(self, model: ImageGPT, n: int, y: Tensor | None = None) -> None:
-        like, (heads, width) = model.bias, (model.blocks[0].heads, model.places.shape[1])
+        like, width, first = model.bias, model.places.shape[1], model.blocks[0]
+        heads = first.heads if isinstance(first, CausalBlock) else 1
         self.model, self.y, self.at = model, y, 0
         self.tokens = torch.zeros(n, model.steps, dtype=torch.int64, device=like.device)
         self.past = [Past(n, heads, model.steps, width // heads, like) for _ in model.blocks]
