@@ -42,9 +42,10 @@ class ImageGPT(nn.Module):
         factorised: bool = True, tied: bool = False, classes: int = 0, side: int = 28,
     ) -> None:  # fmt: skip
         super().__init__()
-        if block not in (1, 2) or side % block or window < 0 or (tied and window):
-            got = f"block={block}, side={side}, window={window}, tied={tied}"
-            raise ValueError(f"needs blocks of 1 or 2, window >= 0 or tied, not both, got {got}")
+        if block not in (1, 2) or side % block or window < 0 or (tied and window) or layers < 1:
+            got = f"block={block}, window={window}, tied={tied}, layers={layers}, side={side}"
+            allowed = "blocks of 1 or 2 that fill a side, layers, and a window or tied, not both"
+            raise ValueError(f"needs {allowed}, got {got}")
         self.side, self.block, self.across = side, block, side // block
         self.steps, self.vocabulary = self.across**2, 2 ** (block * block)
         self.factorised, self.tied, self.classes = factorised, tied, classes
