@@ -572,7 +572,7 @@ show_source(MaskedConv2d.forward, TwoStacks.forward, PixelCNN.logits)
 
 
 # %%
-def run(experiment, few=subset, **choices):
+def run(experiment, few=min(subset, 200), **choices):
     found = train(experiment, epochs, seed, few, **choices)
     found.model.cpu()
     return found
