@@ -33,7 +33,7 @@
 
 # %% tags=["parameters"]
 epochs: int = 0  # 0: recall the published runs; n: train n epochs here
-subset: int = 0  # 0: all digits; n: train and measure on the first n
+subset: int = 0  # 0: all digits; n: train and measure on n at most
 seed: int = 0
 
 # %% tags=["hide-input"]
@@ -572,7 +572,8 @@ show_source(MaskedConv2d.forward, TwoStacks.forward, PixelCNN.logits)
 
 
 # %%
-def run(experiment, few=min(subset, 200), **choices):
+def run(experiment, few=200, **choices):
+    few = min(subset, few)  # a trial stays short
     found = train(experiment, epochs, seed, few, **choices)
     found.model.cpu()
     return found
@@ -816,7 +817,7 @@ changes = {
     },
 }
 trials = {
-    name: run(image_gpt, min(subset, 64), **plain | change)
+    name: run(image_gpt, 64, **plain | change)
     for name, change in changes.items()
 }
 
