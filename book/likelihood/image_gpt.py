@@ -1076,8 +1076,8 @@ show(
     ),
     "Where the place in row 8, column 8 looks, brightest where most (square "
     "roots, each map by itself). Nothing below it or to its right is ever "
-    "seen. With its neighbours read by the embedding, attention is free for "
-    "what is further away.",
+    "seen. Some heads follow the stroke that was read, one looks at the "
+    "paper around it.",
     alt="A digit of 14 by 14 blocks and six maps with bright spots in their "
     "upper parts.",
     label="fig-image-gpt-attention",
