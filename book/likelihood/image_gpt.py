@@ -843,7 +843,8 @@ results_table(table_of_changes)
 # The gains are paired, on the same 200 test digits.
 # Where the class is given, the nats are those of $p(x \mid y)$, which is another question: the class itself would cost $\log 10 = 2.3$ nats more at most.
 # Minutes are those of one busy core, a rough measure.
-# Two epochs of few digits measure how *fast* something is learned; a change that only helps a long training is not seen here.
+# Fifty steps measure how *fast* something is learned, and no more: a rate that falls stops a training that has hardly begun, a class is one more thing to learn, and what helps a long training is not seen here.
+# What stands out is the neighbours.
 # The start token cannot be left out: without it nothing predicts the first token, and what is summed is no likelihood.
 #
 # (sec-image-gpt-results)=
@@ -1316,7 +1317,7 @@ Markdown(
 #
 # ## Limits
 #
-# Every model here had minutes of one core, where the published ones had GPU hours; the trials measure the first thousand digits of a training.
+# Every model here had minutes of a third of a busy core, where the published ones had GPU hours; the trials measure the first 800 digits of a training.
 # Each number stands for one seed, and the errors are over test images only.
 # Our binary MNIST is another draw than the literature's, so a gap of a few tenths of a nat to a published number means nothing.
 # The image's order is fixed; completing an upper half, or what is inside of a hole, needs other means.
