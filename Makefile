@@ -79,6 +79,7 @@ bench: .venv/.ready
 	.venv/bin/python $(PIP) "pythae>=0.1.2" "pytorch-fid>=0.3.0"
 	.venv/bin/python $(PIP) --no-deps "torchgan==0.1.0"
 	.venv/bin/python $(PIP) "diffusers>=0.30" "denoising-diffusion-pytorch>=2.0"
+	.venv/bin/python $(PIP) "x-transformers>=2.0"
 	.venv/bin/python tests/bench/run.py
 	.venv/bin/python tests/bench/adversarial.py
 	.venv/bin/python tests/bench/diffusion.py
@@ -86,6 +87,7 @@ bench: .venv/.ready
 	OMP_NUM_THREADS=1 .venv/bin/python tests/bench/graphs.py
 	OMP_NUM_THREADS=1 .venv/bin/python tests/bench/disentanglement.py
 	.venv/bin/python tests/bench/pixels.py
+	.venv/bin/python tests/bench/autoregressive.py
 
 findings:
 	@PYTHON=$(PYTHON) findings/run.sh

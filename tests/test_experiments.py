@@ -12,7 +12,7 @@ import torch
 from golden import trace
 from tiny_data import put_in_place
 
-from companion.data.augment import flip_and_shift, shift, shifted
+from companion.data.augment import flip_and_shift, redrawn, shift, shifted
 from companion.data.forms import stored
 from companion.experiments import EXPERIMENTS
 from companion.objectives import negative_tc_elbo
@@ -21,7 +21,12 @@ from companion.train.loop import steps_of
 from companion.train.state import State
 
 SMALL = {"channels": (8, 16)}  # a U-Net for tests
-BASE = {"ddpm": SMALL}  # choices beside which one is changed
+LIGHT = {"width": 8, "layers": 2}  # a transformer for tests
+BASE = {
+    "ddpm": SMALL,
+    "image_gpt": LIGHT,
+    "pixel_cnn": LIGHT,
+}  # choices beside which one is changed
 CHANGED = {
     "autoencoder": dict(
         latent=8, likelihood="gaussian", data="mnist", split="80/20", horizon=13
@@ -56,11 +61,22 @@ CHANGED = {
         parents=8, layers=1, position=False, width=16, activation="silu", optimizer="sgd",
         rate=1e-3, horizon=13,
     ),
+    "made": dict(data="persian", hidden=20, images=7, rate=1e-4, horizon=13),
+    "pixel_cnn": dict(
+        data="persian", gated=False, width=4, layers=1, images=7, rate=1e-4, horizon=13
+    ),
+    "image_gpt": dict(
+        data="persian", width=16, layers=1, heads=4, block=1, window=1, factorised=False,
+        tied=True, labels=True, falls=False, split="85/10/5", images=7, rate=1e-4, horizon=13,
+    ),
 }  # fmt: skip
 ALSO = {  # golden numbers of more choices
     f"gan, {net}": ("gan", {"net": net}) for net in ("homework", "homework-bare-judge")
 }
-BESIDE = {("wgan", "c"): {"constraint": "clipping"}}  # where a choice matters only beside another
+BESIDE = {
+    ("wgan", "c"): {"constraint": "clipping"},
+    ("image_gpt", "tied"): {"window": 0},
+}  # where a choice matters only beside another
 ALL = [(name, choice) for name, changes in CHANGED.items() for choice in changes]
 
 
@@ -137,12 +153,18 @@ SETTINGS = {  # player: optimizer, rate, betas, updates in a step
     },
     ("ddpm", (("channels", (8, 16)),)): {"denoiser": (ADAM, 1e-3, (0.9, 0.99), 1)},
     ("digit_network", ()): {"network": (ADAM, 2e-2, (0.9, 0.999), 1)},
+    ("made", ()): {"model": (ADAM, 1e-3, (0.9, 0.99), 1)},
+    ("pixel_cnn", ()): {"model": (ADAM, 3e-3, (0.9, 0.99), 1)},
+    ("image_gpt", ()): {"model": (ADAM, 3e-3, (0.9, 0.99), 1)},
     ("digit_network", (("optimizer", "sgd"), ("rate", 0.01))): {
         "network": (torch.optim.SGD, 1e-2, None, 1)
     },
 }
-BATCHES = {"gan": 64, "wgan": 64, "face_vae": 32, "digit_network": 64}
-AVERAGED = {"ddpm": (0.999, 1.0)}  # decay, largest gradient
+BATCHES = {
+    "gan": 64, "wgan": 64, "face_vae": 32, "digit_network": 64, "made": 64, "pixel_cnn": 32,
+    "image_gpt": 16,
+}  # fmt: skip
+AVERAGED = {"ddpm": (0.999, 1.0)} | dict.fromkeys(("made", "pixel_cnn", "image_gpt"), (0.0, 1.0))
 
 
 @pytest.mark.parametrize(("asked", "expected"), SETTINGS.items(), ids=lambda key: str(key)[:30])
@@ -202,6 +224,7 @@ def test_clothes_are_mirrored_and_shifted_and_digits_are_only_shifted():
 
 def test_what_is_trained_on_moved_images_and_what_is_not():
     moved = {"classifier": flip_and_shift, "extractor": flip_and_shift}
+    moved |= dict.fromkeys(("made", "pixel_cnn", "image_gpt"), redrawn)
     for name, experiment in EXPERIMENTS.items():
         assert experiment().augment is moved.get(name, stored)
     assert EXPERIMENTS["extractor"](data="mnist").augment is shift

@@ -31,6 +31,8 @@ WANTED = {
         REINFORCE/score-function gradient, control variate""",
     "likelihood/digit_networks": """raster order, logistic regression/linear-sigmoid CPD,
         causal neighbourhood/causal neighborhood, separable data/linearly separable""",
+    "likelihood/image_gpt": """Image GPT, PixelCNN, MADE, blind spot, arithmetic coding,
+        early stopping, KV cache""",
     "latent/elbo": """ELBO/evidence lower bound/variational bound, importance sampling,
         IWAE/importance-weighted autoencoder, amortized inference/amortised inference,
         probabilistic PCA, marginal likelihood, latent variable""",

@@ -41,6 +41,13 @@ def load_binary(name: str) -> Dataset:
     return Dataset(name, part, part, tuple("0123456789"), "exact", "", "", IMAGES)
 
 
+def load_bits(name: str, split: str, images: int) -> Dataset:
+    """In the place of `companion.data.binary.load_binary`."""
+    x, y = load(name, split).train
+    x = torch.where(x > 127 + images, 255, 0).to(torch.uint8)
+    return Dataset(name, (x, y), (x, y), tuple("0123456789"), "exact", "", split, IMAGES)
+
+
 def load_faces(source: str, size: int, n: int, colour: bool = False) -> Dataset:
     """In the place of `companion.data.load_faces`."""
     images, _ = pictures(size, source, n)
@@ -67,6 +74,7 @@ def put_in_place(patch: pytest.MonkeyPatch) -> None:
         "companion.experiments.adversarial.load": load,
         "companion.experiments.diffusion.load": load,
         "companion.experiments.digits.load": load_binary,
+        "companion.experiments.autoregressive.load_binary": load_bits,
         "companion.experiments.faces.load_faces": load_faces,
         "companion.data.dsprites.load": load_sprites,
     }

@@ -20,6 +20,12 @@ def shift(batch: Batch) -> Batch:
     return (shifted(x), *rest)
 
 
+def redrawn(batch: Batch) -> Batch:
+    """Draw black or white pixels anew from greys in [0, 1], which are probabilities of ink."""
+    x, *rest = batch
+    return (torch.bernoulli(x), *rest)
+
+
 def shifted(x: Tensor) -> Tensor:
     """Move each of (B, 1, H, W) by up to 2 pixels down or up, right or left."""
     n, _, height, width = x.shape

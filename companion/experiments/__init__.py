@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from companion.experiments.adversarial import gan, wgan
+from companion.experiments.autoregressive import image_gpt, made, pixel_cnn
 from companion.experiments.diffusion import ddpm
 from companion.experiments.digits import digit_network
 from companion.experiments.faces import (
@@ -23,6 +24,7 @@ from companion.words import nearest
 KNOWN = (
     autoencoder, vae, classifier, extractor, beta_vae, beta_tcvae, two_layer_face_vae,
     four_layer_face_vae, face_vae, face_reader, gan, wgan, ddpm, digit_network,
+    made, pixel_cnn, image_gpt,
 )  # fmt: skip
 EXPERIMENTS = {experiment.__name__: experiment for experiment in KNOWN}
 
@@ -77,7 +79,10 @@ __all__ = [
     "face_vae",
     "four_layer_face_vae",
     "gan",
+    "image_gpt",
+    "made",
     "measure_by_name",
+    "pixel_cnn",
     "recall_by_name",
     "two_layer_face_vae",
     "vae",
