@@ -56,10 +56,19 @@ CHANGED = {
         parents=8, layers=1, position=False, width=16, activation="silu", optimizer="sgd",
         rate=1e-3, horizon=13,
     ),
+    "copying": dict(
+        mixer="fixed", gate=False, length=20, letters=3, width=16, layers=1, rate=1e-3, horizon=13
+    ),
+    "induction_heads": dict(
+        mixer="attention", length=20, width=16, layers=1, rate=1e-3, horizon=13
+    ),
+    "digit_sequence": dict(
+        mixer="fixed", data="mnist", width=16, layers=1, rate=1e-3, horizon=13
+    ),
 }  # fmt: skip
 ALSO = {  # golden numbers of more choices
     f"gan, {net}": ("gan", {"net": net}) for net in ("homework", "homework-bare-judge")
-}
+} | {f"copying, {mixer}": ("copying", {"mixer": mixer}) for mixer in ("fixed", "attention")}
 BESIDE = {("wgan", "c"): {"constraint": "clipping"}}  # where a choice matters only beside another
 ALL = [(name, choice) for name, changes in CHANGED.items() for choice in changes]
 
@@ -140,9 +149,25 @@ SETTINGS = {  # player: optimizer, rate, betas, updates in a step
     ("digit_network", (("optimizer", "sgd"), ("rate", 0.01))): {
         "network": (torch.optim.SGD, 1e-2, None, 1)
     },
+    **{
+        (name, (("mixer", mixer),)): {who: (torch.optim.AdamW, 5e-3, (0.9, 0.95), 1)}
+        for name, who in (("copying", "reader"), ("induction_heads", "reader"))
+        for mixer in ("selective", "attention")
+    },
+    ("digit_sequence", ()): {"law": (torch.optim.AdamW, 4e-3, (0.9, 0.95), 1)},
 }
-BATCHES = {"gan": 64, "wgan": 64, "face_vae": 32, "digit_network": 64}
-AVERAGED = {"ddpm": (0.999, 1.0)}  # decay, largest gradient
+BATCHES = {
+    "copying": 32,
+    "induction_heads": 32,
+    "digit_sequence": 32,
+    "gan": 64,
+    "wgan": 64,
+    "face_vae": 32,
+    "digit_network": 64,
+}
+AVERAGED = {"ddpm": (0.999, 1.0)} | dict.fromkeys(
+    ("copying", "induction_heads", "digit_sequence"), (0.0, 1.0)
+)  # decay, largest gradient
 
 
 @pytest.mark.parametrize(("asked", "expected"), SETTINGS.items(), ids=lambda key: str(key)[:30])

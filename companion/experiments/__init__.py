@@ -13,6 +13,7 @@ from companion.experiments.faces import (
     two_layer_face_vae,
 )
 from companion.experiments.images import autoencoder, classifier, extractor, extractor_of, vae
+from companion.experiments.sequences import copying, digit_sequence, induction_heads
 from companion.experiments.sprites import beta_tcvae, beta_vae
 from companion.recipes import Recipe
 from companion.runs import Run, find
@@ -23,6 +24,7 @@ from companion.words import nearest
 KNOWN = (
     autoencoder, vae, classifier, extractor, beta_vae, beta_tcvae, two_layer_face_vae,
     four_layer_face_vae, face_vae, face_reader, gan, wgan, ddpm, digit_network,
+    copying, induction_heads, digit_sequence,
 )  # fmt: skip
 EXPERIMENTS = {experiment.__name__: experiment for experiment in KNOWN}
 
@@ -69,14 +71,17 @@ __all__ = [
     "beta_tcvae",
     "beta_vae",
     "classifier",
+    "copying",
     "ddpm",
     "digit_network",
+    "digit_sequence",
     "extractor",
     "extractor_of",
     "face_reader",
     "face_vae",
     "four_layer_face_vae",
     "gan",
+    "induction_heads",
     "measure_by_name",
     "recall_by_name",
     "two_layer_face_vae",
