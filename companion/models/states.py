@@ -29,7 +29,7 @@ class Block(nn.Module):
         wide = 2 * width
         self.norm = nn.RMSNorm(width)
         self.widen = nn.Linear(width, 2 * wide if gate else wide, bias=False)
-        self.taps = nn.Conv1d(wide, wide, TAPS, groups=wide)
+        self.taps: Any = nn.Conv1d(wide, wide, TAPS, groups=wide)
         self.mixer: Any = mixer(wide)
         self.narrow = nn.Linear(wide, width, bias=False)
         self.gate = gate
@@ -72,7 +72,7 @@ class StateSpaceModel(nn.Module):
     ):
         super().__init__()
         self.embed = nn.Embedding(vocabulary, width)
-        self.blocks = nn.ModuleList(Block(width, mixer, gate) for _ in range(layers))
+        self.blocks: Any = nn.ModuleList(Block(width, mixer, gate) for _ in range(layers))
         self.norm, self.head = nn.RMSNorm(width), nn.Linear(width, outputs)
 
     def forward(self, tokens: Tensor) -> Tensor:
