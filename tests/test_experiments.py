@@ -57,7 +57,7 @@ CHANGED = {
         rate=1e-3, horizon=13,
     ),
     "copying": dict(
-        mixer="fixed", gate=False, length=20, letters=3, width=16, layers=1, rate=1e-3, horizon=13
+        mixer="fixed", gate=False, length=20, letters=3, width=16, layers=2, rate=1e-3, horizon=13
     ),
     "induction_heads": dict(
         mixer="attention", length=20, width=16, layers=1, rate=1e-3, horizon=13

@@ -49,14 +49,14 @@ def player(model: nn.Module, loss: Callable, rate: float, horizon: int) -> Playe
 def copying(
     mixer: str = "selective",
     gate: bool = True,
-    length: int = 34,
+    length: int = 58,
     letters: int = 6,
     width: int = 32,
-    layers: int = 2,
+    layers: int = 1,
     rate: float = 5e-3,
     horizon: int = 4,
 ) -> Recipe:
-    """Learn to repeat letters that stand at random places among noise; 16,384 sequences an epoch.
+    """Learn to repeat letters that stand at random places among noise; 32,768 sequences an epoch.
 
     mixer: "selective" (Mamba), "fixed" (S4D) or "attention". gate: of Mamba's block. Raises
     ValueError for what cannot be.
@@ -66,7 +66,7 @@ def copying(
     make(1, generator=torch.Generator())  # so that what cannot be is refused now
     return Recipe(
         model, {"reader": player(model, recall_loss, rate, horizon)},
-        partial(dataset, "selective copying", make, 16_384, TEST), 32, clip=1.0, precision="no",
+        partial(dataset, "selective copying", make, 32_768, TEST), 32, clip=1.0, precision="no",
         watch=of_recall,
     )  # fmt: skip
 
