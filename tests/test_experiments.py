@@ -150,8 +150,8 @@ SETTINGS = {  # player: optimizer, rate, betas, updates in a step
         "network": (torch.optim.SGD, 1e-2, None, 1)
     },
     **{
-        (name, (("mixer", mixer),)): {who: (torch.optim.AdamW, 5e-3, (0.9, 0.95), 1)}
-        for name, who in (("copying", "reader"), ("induction_heads", "reader"))
+        (name, (("mixer", mixer),)): {"reader": (torch.optim.AdamW, rate, (0.9, 0.95), 1)}
+        for name, rate in (("copying", 7e-3), ("induction_heads", 5e-3))
         for mixer in ("selective", "attention")
     },
     ("digit_sequence", ()): {"law": (torch.optim.AdamW, 4e-3, (0.9, 0.95), 1)},

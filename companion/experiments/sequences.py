@@ -49,12 +49,12 @@ def player(model: nn.Module, loss: Callable, rate: float, horizon: int) -> Playe
 def copying(
     mixer: str = "selective",
     gate: bool = True,
-    length: int = 58,
-    letters: int = 6,
+    length: int = 60,
+    letters: int = 4,
     width: int = 32,
     layers: int = 1,
-    rate: float = 5e-3,
-    horizon: int = 4,
+    rate: float = 7e-3,
+    horizon: int = 3,
 ) -> Recipe:
     """Learn to repeat letters that stand at random places among noise; 32,768 sequences an epoch.
 
@@ -103,10 +103,10 @@ def shown(model: SequenceLaw) -> Tensor:
 def digit_sequence(
     mixer: str = "selective",
     data: str = "persian",
-    width: int = 48,
+    width: int = 32,
     layers: int = 3,
     rate: float = 4e-3,
-    horizon: int = 2,
+    horizon: int = 1,
 ) -> Recipe:
     """Learn the law of binary digits, block of 2 x 2 pixels after block, exactly, in nats.
 

@@ -1,5 +1,7 @@
 """What chapter `likelihood/state_spaces` asks of models that remember."""
 
+import json
+from importlib.resources import files
 from typing import Any
 
 import torch
@@ -35,3 +37,8 @@ def of_lengths(model: Any, data: Dataset) -> dict[str, Estimate]:
         wrong = torch.cat([recall_loss(model, part, 0)["error"] for part in parts])
         found[f"accuracy at {length}"] = mean_of(1 - wrong.cpu())
     return found
+
+
+def measured() -> dict[str, Any]:
+    """What `tests/bench/states.py` measured of the scan: its machine, and rows by length."""
+    return json.loads(files("companion.nets").joinpath("measured.json").read_text())
