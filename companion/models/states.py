@@ -47,7 +47,8 @@ class Block(nn.Module):
 
     def begin(self, n: int) -> State:
         """The state before anything is read: the last inputs of the taps, and the mixer's."""
-        return torch.zeros(n, TAPS - 1, self.taps.in_channels), *self.mixer.begin(n)
+        last = self.narrow.weight.new_zeros(n, TAPS - 1, self.taps.in_channels)
+        return last, *self.mixer.begin(n)
 
     def step(self, x: Tensor, state: State) -> tuple[Tensor, State]:
         """Read one step (B, W); costs the same however long the past is."""
@@ -170,7 +171,7 @@ class SequenceLaw(nn.Module):
         """Draw n images (n, 1, S, S), 0 or 1. Raises ValueError for fewer than one."""
         if n < 1:
             raise ValueError(f"n must be at least 1 image, got {n}")
-        tokens = torch.full((n, 1), KINDS)
+        tokens = torch.full((n, 1), KINDS, device=next(self.parameters()).device)
         states = self.network.begin(n) if hasattr(self.network, "begin") else None
         for _ in range(self.length):
             if states is None:

@@ -80,7 +80,7 @@ class S4D(nn.Module):
 
     def begin(self, n: int) -> State:
         """The state before anything is read."""
-        return (torch.zeros(n, *self.log_decay.shape, dtype=torch.complex64),)
+        return (self.log_decay.new_zeros(n, *self.log_decay.shape) + 0j,)
 
     def step(self, x: Tensor, state: State) -> tuple[Tensor, State]:
         """Read one step (B, D)."""
@@ -120,7 +120,7 @@ class Selective(nn.Module):
 
     def begin(self, n: int) -> State:
         """The state before anything is read."""
-        return (torch.zeros(n, *self.log_a.shape),)
+        return (self.log_a.new_zeros(n, *self.log_a.shape),)
 
     def step(self, x: Tensor, state: State) -> tuple[Tensor, State]:
         """Read one step (B, D)."""
