@@ -74,8 +74,9 @@ def inputs(n: int = 2, length: int = 11, d: int = 3, state: int = 4) -> list[tor
     return [x, dt.exp() / 5, -a.exp(), b, c]
 
 
-def selective_loop(x, dt, a, b, c):
+def selective_loop(*given: torch.Tensor) -> torch.Tensor:
     """Step after step, and every product written out."""
+    x, dt, a, b, c = given
     h, out = torch.zeros(len(x), *a.shape).double(), []
     for t in range(x.shape[1]):
         decay = torch.exp(torch.einsum("bd,nd->bnd", dt[:, t], a))
@@ -90,7 +91,8 @@ def test_the_selective_scan_and_its_gradients_are_those_of_the_loop(q, wide, mon
     monkeypatch.setattr(scans, "WIDE", wide)
     given = [v.requires_grad_() for v in inputs()]
     weight = randn(2, 11, 3).double()
-    found, expected = selective_scan(*given, q), selective_loop(*given)
+    x, dt, a, b, c = given
+    found, expected = selective_scan(x, dt, a, b, c, q), selective_loop(*given)
     torch.testing.assert_close(found, expected)
     ours = torch.autograd.grad((found * weight).sum(), given)
     theirs = torch.autograd.grad((expected * weight).sum(), given)
@@ -106,8 +108,13 @@ def test_autograd_finds_the_same_gradient_by_differences():
 def test_pieces_keep_only_the_states_at_their_borders():
     """What is saved between the passes: L / Q states of N D numbers, and the inputs."""
     x, dt, a, b, c = (v.requires_grad_() for v in inputs(1, 256, 8, 16))
-    kept = []
-    with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t.numel()) or t, id):
+    kept: list[int] = []
+
+    def note(t: torch.Tensor) -> torch.Tensor:
+        kept.append(t.numel())
+        return t
+
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda t: t):
         selective_scan(x, dt, a, b, c, 64)
     assert kept.count(16 * 8) == 4 + 1  # the borders, and a itself
     assert sum(kept) < 256 * 16 * 8 / 2

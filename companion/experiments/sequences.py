@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from companion.data import load
 from companion.data.forms import as_bytes
 from companion.maths import cosine
-from companion.measures.sequences import of_lengths, of_recall
+from companion.measures.sequences import of_law, of_lengths, of_recall
 from companion.models.states import KINDS, CausalTransformer, SequenceLaw, StateSpaceModel
 from companion.nets.state_spaces import S4D, Selective
 from companion.objectives.sequences import recall_loss
@@ -116,5 +116,5 @@ def digit_sequence(
     model = SequenceLaw(network(mixer, True, KINDS + 1, KINDS, width, layers))
     return Recipe(
         model, {"law": player(model, own_terms, rate, horizon)}, partial(load, data), 32,
-        clip=1.0, precision="no", keep=shown,
+        clip=1.0, precision="no", watch=of_law, keep=shown,
     )  # fmt: skip

@@ -14,6 +14,7 @@ from companion.worlds.recall import induction
 
 LENGTHS = (16, 32, 64, 128, 256, 512, 1024)  # tokens, of which training sees one length
 ASKED = 500  # sequences of each length
+JUDGED = 5000  # test images whose nats are measured
 
 
 def of_recall(model: Any, data: Dataset) -> dict[str, Estimate]:
@@ -23,6 +24,11 @@ def of_recall(model: Any, data: Dataset) -> dict[str, Estimate]:
     error, cost = found["error"], found["cross_entropy"]
     right = Estimate(1 - error.value, error.error, error.n)
     return {"accuracy": right, "cross_entropy": Estimate(cost.value, cost.error, cost.n, "nats")}
+
+
+def of_law(model: Any, data: Dataset) -> dict[str, Estimate]:
+    """Nats that each of the first 5,000 test images costs, in mean."""
+    return mean_terms((model.terms(x) for x, _ in data.batches("test", 250, JUDGED)), "nats")
 
 
 @torch.no_grad()
