@@ -63,7 +63,7 @@ CHANGED = {
         mixer="attention", length=20, width=16, layers=1, rate=1e-3, horizon=13
     ),
     "digit_sequence": dict(
-        mixer="fixed", data="mnist", width=16, layers=1, rate=1e-3, horizon=13
+        mixer="fixed", data="mnist", images=20, width=16, layers=1, rate=1e-3, horizon=13
     ),
 }  # fmt: skip
 ALSO = {  # golden numbers of more choices

@@ -74,7 +74,7 @@ def put_in_place(patch: pytest.MonkeyPatch) -> None:
         "companion.experiments.adversarial.load": load,
         "companion.experiments.diffusion.load": load,
         "companion.experiments.digits.load": load_binary,
-        "companion.experiments.sequences.load": load_binary,
+        "companion.experiments.sequences.digits": lambda *asked: load_binary(repr(asked)),
         "companion.experiments.sequences.dataset": recalled,
         "companion.experiments.faces.load_faces": load_faces,
         "companion.data.dsprites.load": load_sprites,

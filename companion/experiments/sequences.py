@@ -6,7 +6,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from companion.data import load
+from companion.data import Dataset, load
 from companion.data.forms import as_bytes
 from companion.maths import cosine
 from companion.measures.sequences import of_law, of_lengths, of_recall
@@ -100,9 +100,16 @@ def shown(model: SequenceLaw) -> Tensor:
         return as_bytes(model.sample(SHOWN))
 
 
+def digits(data: str, images: int) -> Dataset:
+    """The first images of a set; all, if it has fewer."""
+    whole = load(data)
+    return whole.cut(min(images, len(whole.train[0])))
+
+
 def digit_sequence(
     mixer: str = "selective",
     data: str = "persian",
+    images: int = 30_000,
     width: int = 32,
     layers: int = 3,
     rate: float = 4e-3,
@@ -110,11 +117,13 @@ def digit_sequence(
 ) -> Recipe:
     """Learn the law of binary digits, block of 2 x 2 pixels after block, exactly, in nats.
 
-    mixer: as in `copying`. data: digits of 28 x 28 pixels, cut at one half where they are grey.
-    Raises ValueError for what cannot be.
+    mixer: as in `copying`. data: digits of 28 x 28 pixels, cut at one half where they are grey;
+    images: how many of them. Raises ValueError for what cannot be.
     """
+    if images < 1:
+        raise ValueError(f"images must be at least 1, got {images}")
     model = SequenceLaw(network(mixer, True, KINDS + 1, KINDS, width, layers))
     return Recipe(
-        model, {"law": player(model, own_terms, rate, horizon)}, partial(load, data), 32,
+        model, {"law": player(model, own_terms, rate, horizon)}, partial(digits, data, images), 32,
         clip=1.0, precision="no", watch=of_law, keep=shown,
     )  # fmt: skip
