@@ -8,7 +8,6 @@ import importlib.util
 import json
 import multiprocessing
 import platform
-import resource
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -77,14 +76,21 @@ def once(work: Callable[..., Tensor], inputs: list[Tensor]) -> float:
     return time.perf_counter() - start
 
 
+def status(what: str) -> float:
+    """A line of this process's /proc/self/status, in MB: VmRSS, or VmHWM, the most there was."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(what)) / 1024
+
+
 def peak(way: str, shape: tuple[int, ...], answer: "multiprocessing.Queue[float]") -> None:
     """Put the memory that a pass adds at most, in MB, into a queue: in a process of its own."""
     torch.set_num_threads(1)
     work, inputs = WAYS[way](), given(*shape)
     once(work, given(1, 8, *shape[2:]))
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    Path("/proc/self/clear_refs").write_text("5")  # the most there was begins anew
+    before = status("VmRSS")
     once(work, inputs)
-    answer.put((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
+    answer.put(status("VmHWM") - before)
 
 
 def memory(way: str, shape: tuple[int, ...]) -> float:
