@@ -29,6 +29,8 @@ WANTED = {
         KL divergence/Kullback-Leibler divergence, exponential family, Ising model, CAVI,
         EM algorithm/expectation-maximization/expectation maximisation, Gaussian mixture,
         REINFORCE/score-function gradient, control variate""",
+    "likelihood/state_spaces": """state space model/SSM/S4/Mamba, selective scan/parallel scan,
+        HiPPO, zero-order hold, selective copying, induction head""",
     "latent/elbo": """ELBO/evidence lower bound/variational bound, importance sampling,
         IWAE/importance-weighted autoencoder, amortized inference/amortised inference,
         probabilistic PCA, marginal likelihood, latent variable""",

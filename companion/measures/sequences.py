@@ -22,7 +22,7 @@ def of_recall(model: Any, data: Dataset) -> dict[str, Estimate]:
     batches = data.batches("test", 250)
     found = mean_terms(recall_loss(model, batch, 0) for batch in batches)
     error, cost = found["error"], found["cross_entropy"]
-    right = Estimate(1 - error.value, error.error, error.n)
+    right = Estimate(1 - error.value, error.error, error.n, "accuracy")
     return {"accuracy": right, "cross_entropy": Estimate(cost.value, cost.error, cost.n, "nats")}
 
 
@@ -41,7 +41,7 @@ def of_lengths(model: Any, data: Dataset) -> dict[str, Estimate]:
         device = next(model.parameters()).device
         parts = zip(tokens.to(device).split(20), answers.to(device).split(20), strict=True)
         wrong = torch.cat([recall_loss(model, part, 0)["error"] for part in parts])
-        found[f"accuracy at {length}"] = mean_of(1 - wrong.cpu())
+        found[f"accuracy at {length}"] = mean_of(1 - wrong.cpu(), "accuracy")
     return found
 
 
