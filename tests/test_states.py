@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from companion.data import Dataset
 from companion.experiments.sequences import copying, digit_sequence, induction_heads
-from companion.measures.sequences import of_lengths, of_recall
+from companion.measures.sequences import measured, of_lengths, of_recall
 from companion.models.states import (
     KINDS,
     CausalTransformer,
@@ -288,6 +288,12 @@ def test_recall_is_measured_where_something_is_asked_and_nowhere_else():
     model = Oracle()
     recall_loss(model, (tokens, answers), 0)["loss"].mean().backward()
     assert model.anchor.grad is not None and model.anchor.grad.isfinite()
+
+
+def test_the_record_of_the_bench_is_of_equal_values():
+    rows = measured()["rows"]
+    assert {row["length"] for row in rows} >= {256, 1024, 4096, 16384}
+    assert all(row["apart"] < 1e-4 and row["ours MB"] < row["mambapy MB"] for row in rows)
 
 
 @pytest.mark.parametrize(

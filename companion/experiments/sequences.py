@@ -77,7 +77,7 @@ def induction_heads(
     width: int = 32,
     layers: int = 2,
     rate: float = 5e-3,
-    horizon: int = 2,
+    horizon: int = 1,
 ) -> Recipe:
     """Learn to say what came after the sign the last time; 16,384 sequences an epoch.
 
