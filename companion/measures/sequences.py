@@ -13,7 +13,6 @@ from companion.objectives.sequences import recall_loss
 from companion.worlds.recall import induction
 
 LENGTHS = (16, 32, 64, 128, 256, 512, 1024)  # tokens, of which training sees one length
-ASKED = 500  # sequences of each length
 JUDGED = 5000  # test images whose nats are measured
 
 
@@ -33,11 +32,14 @@ def of_law(model: Any, data: Dataset) -> dict[str, Estimate]:
 
 @torch.no_grad()
 def of_lengths(model: Any, data: Dataset) -> dict[str, Estimate]:
-    """Share of right answers on induction sequences of other lengths than those trained on."""
-    found = {}
+    """Share of right answers on induction sequences of other lengths than those trained on.
+
+    On a quarter as many sequences of each length as there are to test on.
+    """
+    found, asked = {}, max(2, len(data.test[0]) // 4)
     for length in LENGTHS:
         draw = torch.Generator().manual_seed(length)
-        tokens, answers = induction(ASKED, length, draw)
+        tokens, answers = induction(asked, length, draw)
         device = next(model.parameters()).device
         parts = zip(tokens.to(device).split(20), answers.to(device).split(20), strict=True)
         wrong = torch.cat([recall_loss(model, part, 0)["error"] for part in parts])
