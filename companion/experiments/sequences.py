@@ -109,7 +109,7 @@ def digits(data: str, images: int) -> Dataset:
 def digit_sequence(
     mixer: str = "selective",
     data: str = "persian",
-    images: int = 16_000,
+    images: int = 8_000,
     width: int = 32,
     layers: int = 3,
     rate: float = 4e-3,
@@ -124,6 +124,6 @@ def digit_sequence(
         raise ValueError(f"images must be at least 1, got {images}")
     model = SequenceLaw(network(mixer, True, KINDS + 1, KINDS, width, layers))
     return Recipe(
-        model, {"law": player(model, own_terms, rate, horizon)}, partial(digits, data, images), 32,
+        model, {"law": player(model, own_terms, rate, horizon)}, partial(digits, data, images), 16,
         clip=1.0, precision="no", watch=of_law, keep=shown,
     )  # fmt: skip

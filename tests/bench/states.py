@@ -94,8 +94,8 @@ def peak(way: str, shape: tuple[int, ...], answer: "multiprocessing.Queue[float]
 
 
 def memory(way: str, shape: tuple[int, ...]) -> float:
-    """Peak memory of one pass above what was there before it, in MB."""
-    context = multiprocessing.get_context("spawn")
+    """Peak memory of one pass above what was there before it, in MB; before anything is timed."""
+    context = multiprocessing.get_context("fork")
     answer: multiprocessing.Queue[float] = context.Queue()
     process = context.Process(target=peak, args=(way, shape, answer))
     process.start()
@@ -105,14 +105,13 @@ def memory(way: str, shape: tuple[int, ...]) -> float:
 
 
 def row(n: int, length: int, d: int, state: int) -> dict[str, float]:
-    """Measure one shape: medians of turns taken, peak memory, and how far apart the values are."""
+    """Time one shape: medians of turns taken, and how far apart the values are."""
     inputs, works = given(n, length, d, state), {way: make() for way, make in WAYS.items()}
     apart = {w: (works[w](*inputs) - loop(*inputs)).abs().max().item() for w in works}
     turns = [{w: once(work, inputs) for w, work in works.items()} for _ in range(TURNS + 1)][1:]
     found: dict[str, float] = {"sequences": n, "length": length, "apart": apart["ours"]}
     for way in works:
         found[f"{way} s"] = median(turn[way] for turn in turns)
-        found[f"{way} MB"] = memory(way, (n, length, d, state))
     return found
 
 
@@ -120,13 +119,12 @@ def main() -> None:
     """Measure, print, and write the record and the section."""
     torch.set_num_threads(1)
     machine = f"{platform.machine()} CPU, 1 thread, torch {torch.__version__}, mambapy 1.2.0"
+    shapes = [(n, t, *rest) for n, *rest in SHAPES for t in LENGTHS if n * t <= LENGTHS[-1]]
+    held = [{f"{way} MB": memory(way, shape) for way in WAYS} for shape in shapes]
     rows = []
-    for n, d, state in SHAPES:
-        for length in LENGTHS:
-            if n * length > LENGTHS[-1]:
-                continue
-            rows.append(row(n, length, d, state))
-            print(rows[-1], flush=True)
+    for shape, sizes in zip(shapes, held, strict=True):
+        rows.append(row(*shape) | sizes)
+        print(rows[-1], flush=True)
     RECORD.write_text(json.dumps({"machine": machine, "rows": rows}, indent=1) + "\n")
     lines = [
         TITLE, "",
@@ -138,10 +136,10 @@ def main() -> None:
     ]  # fmt: skip
     for r in rows:
         times = [r[f"{way} s"] for way in WAYS]
-        held = [r[f"{way} MB"] for way in WAYS]
+        most = [r[f"{way} MB"] for way in WAYS]
         cells = [f"{r['sequences']}", f"{r['length']:,}", *(f"{1e3 * t:,.0f}" for t in times)]
-        cells += [*(f"{m:,.0f}" for m in held), f"{times[1] / times[0]:.2f}"]
-        cells += [f"{times[2] / times[0]:.2f}", f"{held[0] / held[2]:.2f}"]
+        cells += [*(f"{m:,.0f}" for m in most), f"{times[1] / times[0]:.2f}"]
+        cells += [f"{times[2] / times[0]:.2f}", f"{most[0] / most[2]:.2f}"]
         lines.append(f"| {' | '.join(cells)} |")
     put("\n".join(lines) + "\n", TITLE)
 
