@@ -846,8 +846,9 @@ Markdown(
 )
 
 # %% [markdown]
+# The programs took turns on a busy machine, so look at ratios, not at milliseconds.
+# The loop and mambapy keep the states of all steps for the way back; ours keeps the borders of its pieces.
 # On one core the tree has no depth to save, and what is gained in time is gained by touching less memory; on a machine with thousands of cores the depth counts.
-# Both curves in memory are straight lines in the length; ours is the flatter one, as only borders of pieces are kept.
 #
 # (sec-state-spaces-block)=
 # ## Mamba's block
@@ -1086,7 +1087,7 @@ paid = {name: found.double().sum(1) for name, found in each.items()}
 
 
 # %% [markdown]
-# All three see the same 16,000 training digits once, 500 steps of 32, in the same order and with the same optimizer (Adam, rate 0.004), and have the same number of parameters to within three in a hundred.
+# All three see the same 8,000 training digits once, 500 steps of 16, in the same order and with the same optimizer (Adam, rate 0.004), and have the same number of parameters to within three in a hundred.
 # That is a short training; it compares the three, and shows none at its best.
 # As a neighbour stands the best network of fifteen parents of {ref}`the chapter on digit networks <ch:digit-networks>`, on the same test digits; it saw 60,000 digits three times.
 
