@@ -73,11 +73,11 @@ def copying(
 
 def induction_heads(
     mixer: str = "selective",
-    length: int = 64,
+    length: int = 32,
     width: int = 32,
     layers: int = 2,
     rate: float = 5e-3,
-    horizon: int = 1,
+    horizon: int = 2,
 ) -> Recipe:
     """Learn to say what came after the sign the last time; 16,384 sequences an epoch.
 

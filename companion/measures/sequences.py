@@ -12,7 +12,7 @@ from companion.metrics.terms import mean_terms
 from companion.objectives.sequences import recall_loss
 from companion.worlds.recall import induction
 
-LENGTHS = (16, 32, 64, 128, 256, 512, 1024)  # tokens, of which training sees one length
+LENGTHS = (16, 32, 64, 128, 256, 512)  # tokens, of which training sees one length
 JUDGED = 5000  # test images whose nats are measured
 
 
