@@ -1041,7 +1041,7 @@ show(
         "length of the sequence (32 in training)",
         "share of answers that are right",
         scales=("log", "linear"),
-        alt="Three curves over the length.",
+        alt="One curve stays at one; the two others fall beyond length 32.",
     ),
     "Induction beyond the length of training. A band is one standard error "
     "over 500 sequences.",
@@ -1049,6 +1049,10 @@ show(
 )
 
 # %% [markdown]
+# At the length of training all three are right.
+# Beyond it only the selective layer is: it has learned to write what follows a sign and to keep it, and nothing in that rule knows a length.
+# The fixed layer must have a kernel that fits the places it saw; the transformer meets positions that it never saw.
+#
 # (sec-state-spaces-digits)=
 # ## Digits, two by two pixels at a time
 #
