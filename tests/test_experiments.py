@@ -159,7 +159,7 @@ SETTINGS = {  # player: optimizer, rate, betas, updates in a step
 BATCHES = {
     "copying": 32,
     "induction_heads": 32,
-    "digit_sequence": 32,
+    "digit_sequence": 16,
     "gan": 64,
     "wgan": 64,
     "face_vae": 32,
