@@ -88,6 +88,8 @@ bench: .venv/.ready
 	OMP_NUM_THREADS=1 .venv/bin/python tests/bench/disentanglement.py
 	.venv/bin/python tests/bench/pixels.py
 	.venv/bin/python tests/bench/autoregressive.py
+	.venv/bin/python $(PIP) --no-deps "mambapy==1.2.0"
+	.venv/bin/python tests/bench/states.py
 
 findings:
 	@PYTHON=$(PYTHON) findings/run.sh

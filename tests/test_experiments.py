@@ -69,10 +69,19 @@ CHANGED = {
         data="persian", width=16, layers=1, heads=4, block=1, window=1, factorised=False,
         tied=True, labels=True, falls=False, split="85/10/5", images=7, rate=1e-4, horizon=13,
     ),
+    "copying": dict(
+        mixer="fixed", gate=False, length=20, letters=3, width=16, layers=2, rate=1e-3, horizon=13
+    ),
+    "induction_heads": dict(
+        mixer="attention", length=20, width=16, layers=1, rate=1e-3, horizon=13
+    ),
+    "digit_sequence": dict(
+        mixer="fixed", data="mnist", images=20, width=16, layers=1, rate=1e-3, horizon=13
+    ),
 }  # fmt: skip
 ALSO = {  # golden numbers of more choices
     f"gan, {net}": ("gan", {"net": net}) for net in ("homework", "homework-bare-judge")
-}
+} | {f"copying, {mixer}": ("copying", {"mixer": mixer}) for mixer in ("fixed", "attention")}
 BESIDE = {
     ("wgan", "c"): {"constraint": "clipping"},
     ("image_gpt", "tied"): {"window": 0},
@@ -159,12 +168,19 @@ SETTINGS = {  # player: optimizer, rate, betas, updates in a step
     ("digit_network", (("optimizer", "sgd"), ("rate", 0.01))): {
         "network": (torch.optim.SGD, 1e-2, None, 1)
     },
+    **{
+        (name, (("mixer", mixer),)): {"reader": (torch.optim.AdamW, rate, (0.9, 0.95), 1)}
+        for name, rate in (("copying", 7e-3), ("induction_heads", 5e-3))
+        for mixer in ("selective", "attention")
+    },
+    ("digit_sequence", ()): {"law": (torch.optim.AdamW, 4e-3, (0.9, 0.95), 1)},
 }
 BATCHES = {
     "gan": 64, "wgan": 64, "face_vae": 32, "digit_network": 64, "made": 64, "pixel_cnn": 32,
-    "image_gpt": 16,
+    "image_gpt": 16, "copying": 32, "induction_heads": 32, "digit_sequence": 16,
 }  # fmt: skip
-AVERAGED = {"ddpm": (0.999, 1.0)} | dict.fromkeys(("made", "pixel_cnn", "image_gpt"), (0.0, 1.0))
+CLIPPED = ("made", "pixel_cnn", "image_gpt", "copying", "induction_heads", "digit_sequence")
+AVERAGED = {"ddpm": (0.999, 1.0)} | dict.fromkeys(CLIPPED, (0.0, 1.0))  # decay, largest gradient
 
 
 @pytest.mark.parametrize(("asked", "expected"), SETTINGS.items(), ids=lambda key: str(key)[:30])

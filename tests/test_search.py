@@ -33,6 +33,8 @@ WANTED = {
         causal neighbourhood/causal neighborhood, separable data/linearly separable""",
     "likelihood/image_gpt": """Image GPT, PixelCNN, MADE, blind spot, arithmetic coding,
         early stopping, KV cache""",
+    "likelihood/state_spaces": """state space model/SSM/S4/Mamba, selective scan/parallel scan,
+        HiPPO, zero-order hold, selective copying, induction head""",
     "latent/elbo": """ELBO/evidence lower bound/variational bound, importance sampling,
         IWAE/importance-weighted autoencoder, amortized inference/amortised inference,
         probabilistic PCA, marginal likelihood, latent variable""",

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -9,6 +10,7 @@ import torch
 from companion.data import Dataset, dsprites
 from companion.data.drawing.faces import KINDS
 from companion.data.forms import IMAGES
+from companion.worlds.recall import dataset
 
 N = 64
 
@@ -67,6 +69,11 @@ def load_sprites(images: int = 0) -> Dataset:
     return Dataset("dsprites", part, part, dsprites.FACTORS, "exact", "", "", dsprites.FORMS)
 
 
+def recalled(name: str, make: Callable[..., Any], train: int, test: int) -> Dataset:
+    """In the place of `companion.worlds.recall.dataset`: as many as the others are."""
+    return dataset(name, make, N, N)
+
+
 def put_in_place(patch: pytest.MonkeyPatch) -> None:
     """Let all experiments see the small sets."""
     homes: dict[str, Callable[..., Dataset]] = {
@@ -75,6 +82,8 @@ def put_in_place(patch: pytest.MonkeyPatch) -> None:
         "companion.experiments.diffusion.load": load,
         "companion.experiments.digits.load": load_binary,
         "companion.experiments.autoregressive.load_binary": load_bits,
+        "companion.experiments.sequences.digits": lambda *asked: load_binary(repr(asked)),
+        "companion.experiments.sequences.dataset": recalled,
         "companion.experiments.faces.load_faces": load_faces,
         "companion.data.dsprites.load": load_sprites,
     }

@@ -14,6 +14,7 @@ from companion.experiments.faces import (
     two_layer_face_vae,
 )
 from companion.experiments.images import autoencoder, classifier, extractor, extractor_of, vae
+from companion.experiments.sequences import copying, digit_sequence, induction_heads
 from companion.experiments.sprites import beta_tcvae, beta_vae
 from companion.recipes import Recipe
 from companion.runs import Run, find
@@ -25,6 +26,7 @@ KNOWN = (
     autoencoder, vae, classifier, extractor, beta_vae, beta_tcvae, two_layer_face_vae,
     four_layer_face_vae, face_vae, face_reader, gan, wgan, ddpm, digit_network,
     made, pixel_cnn, image_gpt,
+    copying, induction_heads, digit_sequence,
 )  # fmt: skip
 EXPERIMENTS = {experiment.__name__: experiment for experiment in KNOWN}
 
@@ -71,8 +73,10 @@ __all__ = [
     "beta_tcvae",
     "beta_vae",
     "classifier",
+    "copying",
     "ddpm",
     "digit_network",
+    "digit_sequence",
     "extractor",
     "extractor_of",
     "face_reader",
@@ -80,6 +84,7 @@ __all__ = [
     "four_layer_face_vae",
     "gan",
     "image_gpt",
+    "induction_heads",
     "made",
     "measure_by_name",
     "pixel_cnn",
