@@ -103,14 +103,13 @@ class Form:
 
         self.live, self.draw = live, 0
         self.image = ipywidgets.Image(format="png", layout={"max_width": "100%"})
-        if self.image.has_trait("tooltip"):  # not before ipywidgets 8
-            self.image.tooltip = alt
         self.bar = ipywidgets.FloatProgress(max=1.0, layout={"display": "none"})
         self.told = ipywidgets.HTML("Recorded. Move a control, and the model answers.")
         self.button = ipywidgets.Button(description="draw again")
         self.button.on_click(self.draw_again)
         controls = [knob.widget for knob in live.knobs] + [self.button] * live.again
-        parts = [self.image, self.bar, self.told, *controls, ipywidgets.HTML(caption)]
+        words = ipywidgets.HTML(f'<span role="img" aria-label="{escape(alt)}"></span>{caption}')
+        parts = [self.image, self.bar, self.told, *controls, words]
         self.box = ipywidgets.VBox(parts).add_class("companion-live")
         for knob in live.knobs:
             knob.widget.observe(self.answer, names="value")
