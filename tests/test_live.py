@@ -111,6 +111,16 @@ def test_a_live_answer_leaves_the_next_cell_as_it_was() -> None:
     assert torch.equal(torch.rand(4), wanted)
 
 
+def test_an_answer_uses_what_the_names_meant_in_the_cell_that_made_it() -> None:
+    notebook: dict[str, Any] = {"np": np, "Live": Live}
+    cells = ["z = 0.5", "def square():\n    return np.full((8, 8), z)"]
+    cells += ["live = Live(lambda s: s * [square() for _ in 'a'][0])", "z = 9", "del square"]
+    for cell in cells:
+        exec(cell, notebook)
+    ((_, pixels),) = notebook["live"].answers([0.5])
+    assert (pixels == 64).all()
+
+
 def test_what_takes_long_shows_how_far_it_is_and_waits_for_the_slider() -> None:
     bars = []
 

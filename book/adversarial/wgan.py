@@ -1183,6 +1183,12 @@ def sheet(images, columns=6):
     return torch.cat(lines) / 255
 
 
+def redrawn(name, spread):
+    """Draw from ten new codes, wider or narrower than was taught."""
+    codes = spread * torch.randn(10, 100)
+    return sheet(255 * drawn[name].model.generate(codes), 5)
+
+
 # %% tags=["hide-input"]
 clothed = {k: one for k, one in drawn.items() if "Persian" not in k}
 common = set.intersection(*(set(one.snapshots) for one in clothed.values()))
@@ -1199,6 +1205,12 @@ Explorable(
     caption="Choose a kind of training, then move through its epochs: the "
     "same ten codes all along. Clipping stays at outlines.",
     start=[1, len(shown) - 1],
+    live=figures.Live(
+        redrawn,
+        figures.Knob("training", list(drawn), "gradient penalty"),
+        figures.Knob("spread of new codes", [0.0, 3.0], 1.0),
+        again=True,
+    ),
 )
 
 # %% tags=["hide-input"]

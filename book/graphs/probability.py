@@ -760,6 +760,7 @@ def frame(s):
         given = (i + j) ** -s / zeta(s, i + 1)
         lines.plot(j, given, dash, color=tone, label=f"$p(j \\mid i = {i})$")
     lines.set(xscale="log", yscale="log", ylim=(1e-6, 1), xlabel="$j$")
+    lines.minorticks_off()
     lines.legend(frameon=False, loc="lower left")
     return figure
 
@@ -773,6 +774,7 @@ Explorable(
     caption="The joint law and the law of <i>j</i> given <i>i</i>. If the two "
     "were independent, the three curves would be one.",
     start=2,
+    live=figures.Live(frame),
 )
 
 # %% [markdown]

@@ -9,6 +9,7 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from html import escape
+from types import CodeType, FunctionType
 from typing import Any
 
 import torch
@@ -61,11 +62,12 @@ class Live:
     is done, the picture so far. It may draw from torch's generator: equal knobs give equal draws
     until "draw again" is pressed, a button that `again` adds, and a cell that runs later draws
     as if nobody had touched it. It computes without gradients, in the dtype that was the default
-    when it was made. Without `knobs` the sliders are those of the recorded frames.
+    when it was made, with what the names in it meant then. Without `knobs` the sliders are those
+    of the recorded frames.
     """
 
     def __init__(self, picture: Callable[..., Any], *knobs: Knob, again: bool = False) -> None:
-        self.picture, self.knobs, self.again = picture, list(knobs), again
+        self.picture, self.knobs, self.again = as_it_is(picture), list(knobs), again
         self.dtype = torch.get_default_dtype()
         self.places: list[Any] = []
 
@@ -151,6 +153,32 @@ class Form:
         view = {"version_major": 2, "version_minor": 0, "model_id": self.box.model_id}
         told = "Live where a kernel runs."
         display({"application/vnd.jupyter.widget-view+json": view, "text/plain": told}, raw=True)
+
+
+def as_it_is(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Bind a notebook's function to what its names mean now: a later cell may use them anew."""
+    if not isinstance(function, FunctionType):
+        return function
+    world = function.__globals__
+    kept: dict[str, Any] = {"__builtins__": world.get("__builtins__", __builtins__)}
+
+    def bound(one: FunctionType) -> FunctionType:
+        copy = FunctionType(one.__code__, kept, one.__name__, one.__defaults__, one.__closure__)
+        copy.__kwdefaults__ = one.__kwdefaults__
+        for name in names_in(one.__code__):
+            if name in world and name not in kept:
+                kept[name] = value = world[name]
+                if isinstance(value, FunctionType) and value.__globals__ is world:
+                    kept[name] = bound(value)
+        return copy
+
+    return bound(function)
+
+
+def names_in(code: CodeType) -> set[str]:
+    """Return the names that a code and those within it look up."""
+    inner = (part for part in code.co_consts if isinstance(part, CodeType))
+    return set(code.co_names).union(*map(names_in, inner))
 
 
 @contextmanager
