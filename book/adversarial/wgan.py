@@ -41,6 +41,7 @@ import math
 from itertools import pairwise
 
 import numpy as np
+import seaborn
 import torch
 import torch.nn.functional as F
 from IPython.display import Markdown
@@ -898,8 +899,9 @@ for k, ((world, kind), heard) in enumerate(critics.items()):
     upper.set(aspect="equal", xticks=(), yticks=())
     weights = torch.cat([w.detach().flatten() for w in f.parameters()])
     reach = 0.01 if "c =" in kind else 0.3
-    lower.hist(weights, 31, range=(-reach, reach), color=PALETTE[0])
-    lower.set(yticks=(), xlabel="weight")
+    look = {"bins": 31, "binrange": (-reach, reach), "color": PALETTE[0]}
+    seaborn.histplot(x=weights.numpy(), ax=lower, **look)
+    lower.set(yticks=(), xlabel="weight", ylabel="")
     lower.set_xticks([-reach, 0, reach])
 
 # %% tags=["hide-input"]

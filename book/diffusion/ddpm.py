@@ -53,6 +53,7 @@ import math
 from functools import partial
 from itertools import pairwise, product
 
+import seaborn
 import torch
 import torch.nn.functional as F
 from IPython.display import Markdown
@@ -1879,8 +1880,8 @@ for w in (1, 2, 4):
 figure = figures.blank(2.3)
 panels = figure.subplots(1, 3, sharey=True)
 for axes, w in zip(panels, laws, strict=True):
-    bars = {"histtype": "stepfilled", "color": "#BBBBBB", "density": True}
-    axes.hist(draws[w], 50, range=(-1, 4), **bars)
+    bars = {"element": "step", "color": "#999999", "stat": "density"}
+    seaborn.histplot(x=draws[w], bins=50, binrange=(-1, 4), ax=axes, **bars)
     axes.plot(grid[:, 0], laws[w], color=PALETTE[1])
     axes.set(title=f"w = {w}", xlim=(-1, 4), xlabel="x")
 panels[0].set_ylabel("density")

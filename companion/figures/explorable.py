@@ -16,6 +16,7 @@ from companion.figures.embedded import attribute, script_of, style_of
 from companion.figures.live import LEAST, Form, Knob, Live, is_live
 from companion.figures.pictures import Pixels, as_frame, data_uri, encode
 
+RECORDED = "<small>Recorded; in JupyterLab and on Colab the model answers.</small>"
 STRIP = 1400  # pixels: the width of a sheet that holds the frames of one slider
 
 
@@ -59,7 +60,8 @@ class Explorable:
         if len(shapes) > 1:
             raise ValueError(f"all frames must be of one size, got {shapes[0]} and {shapes[1]}")
         self.sheet = encode(np.concatenate(self.strips()))
-        self.html = page(data_uri(self.sheet), alt, caption, self.facts())
+        seen = f"{caption} {RECORDED}".strip() if live else caption
+        self.html = page(data_uri(self.sheet), alt, seen, self.facts())
         self.live = live
         if live is not None and not live.knobs:
             live.knobs = [
