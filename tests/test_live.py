@@ -217,6 +217,13 @@ def test_no_stored_notebook_holds_a_widget() -> None:
         assert VIEW not in text and '"widgets":' not in text, path.name
 
 
+def test_every_chapter_lets_its_reader_ask_the_model() -> None:
+    chapters = list(ROOT.glob("book/[a-z]*/*.py"))
+    assert len(chapters) >= 15
+    for path in chapters:
+        assert "Live(" in path.read_text(encoding="utf8"), path.name
+
+
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A JupyterLab whose folder holds one notebook; the address of the server."""
