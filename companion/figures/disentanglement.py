@@ -143,9 +143,10 @@ def information_map(
     figure = blank(0.29 * len(dimensions) + 0.7, 6.4)
     figure.set_label(alt)
     axes = figure.subplots()
-    look = {"cmap": "Blues", "vmin": 0, "vmax": 1, "cbar": False, "annot_kws": {"size": 8.5}}
-    names = {"xticklabels": list(factors), "yticklabels": list(dimensions)}
-    seaborn.heatmap(shares, annot=True, fmt=".2f", ax=axes, **look, **names)
+    seaborn.heatmap(
+        shares, vmin=0, vmax=1, cmap="Blues", annot=True, fmt=".2f", annot_kws={"size": 8.5},
+        cbar=False, xticklabels=list(factors), yticklabels=list(dimensions), ax=axes,
+    )  # fmt: skip
     axes.tick_params(length=0, labeltop=True, labelbottom=False, labelrotation=0)
     return figure
 
