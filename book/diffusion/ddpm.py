@@ -1442,7 +1442,7 @@ Explorable(
     start=2,
     live=figures.Live(
         walk,
-        figures.Knob("strides", [2, 50], 20),
+        figures.Knob("strides", [2, 50], 10),
         figures.Knob("fresh noise", [0.0, 1.0], 1.0),
         figures.Knob("guidance", [0.0, 6.0], 1.0),
         again=True,
