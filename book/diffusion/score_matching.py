@@ -657,7 +657,7 @@ def fields(sigma):
         *torch.stack([few, clean]).permute(2, 0, 1), c="#BBBBBB", lw=0.7
     )
     right.plot(*clean.T, "o", ms=2.5, color=PALETTE[1])
-    heads = f"density, σ = {sigma:g}", f"score, up to {length.max():.3g}"
+    heads = f"density, σ = {sigma:.3g}", f"score, up to {length.max():.3g}"
     for axes, head in zip(
         (left, middle, right), (*heads, "denoiser"), strict=True
     ):

@@ -131,6 +131,7 @@ class Form:
     def answer(self, *_: Any) -> None:
         """Compute and show the picture of the knobs' values; an error is one line."""
         began = time.perf_counter()
+        self.told.value = "Computing."
         values = [knob.widget.value for knob in self.live.knobs]
         try:
             for share, pixels in self.live.answers(values, self.draw):
