@@ -130,16 +130,6 @@ def test_ten_dimensions_by_eleven_values_are_light() -> None:
     assert len(explorable.html) < 90_000
 
 
-def test_the_live_widget_shows_the_chosen_frame() -> None:
-    pytest.importorskip("ipywidgets")
-    picture, first, second = table().widget().children
-    first.value, second.value = 2, 1
-    shown = np.asarray(Image.open(io.BytesIO(picture.value)).convert("L"), dtype=float)
-    frame = np.random.default_rng(0).random((3, 4, 8, 8))[2, 1]
-    zoom = shown.shape[0] // 8
-    assert np.abs(shown[::zoom, ::zoom] - 255 * frame).max() <= STEP
-
-
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

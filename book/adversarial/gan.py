@@ -259,6 +259,13 @@ def sheet(images, columns=8):
     return torch.cat(lines) / 255
 
 
+def redrawn(spread):
+    """Draw from new codes, wider or narrower than the model was taught."""
+    codes = spread * torch.randn(16, model.latent)
+    return sheet(255 * model.generate(codes))
+
+
+# %% tags=["hide-input"]
 kept = gan_run.snapshots
 Explorable(
     [sheet(images[:16]) for images in kept.values()],
@@ -269,6 +276,11 @@ Explorable(
     "all; then outlines, whose classes still change; late epochs add "
     "sleeves, heels and folds. Some pictures never become a garment.",
     start=len(kept) - 1,
+    live=figures.Live(
+        redrawn,
+        figures.Knob("spread of new codes", [0.0, 3.0], 1.0),
+        again=True,
+    ),
 )
 
 # %% [markdown]

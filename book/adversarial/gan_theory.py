@@ -568,23 +568,24 @@ figure.set_layout_engine("none")  # what does not move is drawn once
 figure.canvas.draw()
 still = figure.canvas.copy_from_bbox(figure.bbox)
 
+
 # %% tags=["hide-input"]
-frames = []
-for s in widths:
-    frames.append([])
-    for gap in gaps:
-        (at, *ys), *numbers = found[s, gap]
-        for line, y in zip(lines, ys, strict=True):
-            line.set_data(at, y)
-        for bar, number in zip(bars, numbers, strict=True):
-            bar.set(y=1e-4, height=max(number - 1e-4, 0))
-        pulls = f"pulls {numbers[1]:.2g}, {numbers[2]:.2g}"
-        title.set_text(f"JS {numbers[0]:.3f}, {pulls}")
-        figure.canvas.restore_region(still)
-        for part in (*lines, *bars, title):
-            part.axes.draw_artist(part)
-        pixels = np.asarray(figure.canvas.buffer_rgba())
-        frames[-1].append(pixels[..., :3].copy())
+def pulled_apart(width, gap):
+    """Draw two bells, the best judge, the divergence and the gradients."""
+    (at, *ys), *numbers = separated(gap, width)
+    for line, y in zip(lines, ys, strict=True):
+        line.set_data(at, y)
+    for bar, number in zip(bars, numbers, strict=True):
+        bar.set(y=1e-4, height=max(number - 1e-4, 0))
+    pulls = f"pulls {numbers[1]:.2g}, {numbers[2]:.2g}"
+    title.set_text(f"JS {numbers[0]:.3f}, {pulls}")
+    figure.canvas.restore_region(still)
+    for part in (*lines, *bars, title):
+        part.axes.draw_artist(part)
+    return np.asarray(figure.canvas.buffer_rgba())[..., :3].copy()
+
+
+frames = [[pulled_apart(s, gap) for gap in gaps] for s in widths]
 
 # %% tags=["hide-input"]
 Explorable(
@@ -599,6 +600,11 @@ Explorable(
     "saturating gradient falls through the floor of the axis, and the "
     "non-saturating one keeps growing.",
     start=[1, 4],
+    live=figures.Live(
+        pulled_apart,
+        figures.Knob("width of both", [0.2, 2.0], 1.0),
+        figures.Knob("gap between them", [0.0, 6.0], 4.0),
+    ),
 )
 
 # %% [markdown]
@@ -1727,19 +1733,19 @@ figure.set_layout_engine("none")
 figure.canvas.draw()
 still = figure.canvas.copy_from_bbox(figure.bbox)
 
+
 # %% tags=["hide-input"]
-frames = []
-for h in rates:
-    frames.append([])
-    for gamma in penalties:
-        figure.canvas.restore_region(still)
-        for line, path in zip(lines, paths(h, gamma), strict=True):
-            line.set_data(*path.T)
-            axes.draw_artist(line)
-        pixels = np.asarray(figure.canvas.buffer_rgba())
-        frames[-1].append(pixels[..., :3].copy())
+def both_ways(h, gamma):
+    """Draw the paths of both ways to play."""
+    figure.canvas.restore_region(still)
+    for line, path in zip(lines, paths(h, gamma), strict=True):
+        line.set_data(*path.T)
+        axes.draw_artist(line)
+    return np.asarray(figure.canvas.buffer_rgba())[..., :3].copy()
+
+
 Explorable(
-    frames,
+    [[both_ways(h, gamma) for gamma in penalties] for h in rates],
     [[f"{h:g}" for h in rates], [f"{g:g}" for g in penalties]],
     ["step size h", "penalty γ"],
     alt="Paths in the plane around a cross: spirals outwards, rings, or "
@@ -1750,6 +1756,7 @@ Explorable(
     "along a flat judge if the steps are small, and jump away if they are "
     "large: for h = 0.6 too, where from close by they would converge.",
     start=[1, 0],
+    live=figures.Live(both_ways),
 )
 
 # %% [markdown]

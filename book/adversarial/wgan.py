@@ -41,6 +41,7 @@ import math
 from itertools import pairwise
 
 import numpy as np
+import seaborn
 import torch
 import torch.nn.functional as F
 from IPython.display import Markdown
@@ -898,8 +899,9 @@ for k, ((world, kind), heard) in enumerate(critics.items()):
     upper.set(aspect="equal", xticks=(), yticks=())
     weights = torch.cat([w.detach().flatten() for w in f.parameters()])
     reach = 0.01 if "c =" in kind else 0.3
-    lower.hist(weights, 31, range=(-reach, reach), color=PALETTE[0])
-    lower.set(yticks=(), xlabel="weight")
+    look = {"bins": 31, "binrange": (-reach, reach), "color": PALETTE[0]}
+    seaborn.histplot(x=weights.numpy(), ax=lower, **look)
+    lower.set(yticks=(), xlabel="weight", ylabel="")
     lower.set_xticks([-reach, 0, reach])
 
 # %% tags=["hide-input"]
@@ -1183,6 +1185,12 @@ def sheet(images, columns=6):
     return torch.cat(lines) / 255
 
 
+def redrawn(name, spread):
+    """Draw from ten new codes, wider or narrower than was taught."""
+    codes = spread * torch.randn(10, 100)
+    return sheet(255 * drawn[name].model.generate(codes), 5)
+
+
 # %% tags=["hide-input"]
 clothed = {k: one for k, one in drawn.items() if "Persian" not in k}
 common = set.intersection(*(set(one.snapshots) for one in clothed.values()))
@@ -1199,6 +1207,12 @@ Explorable(
     caption="Choose a kind of training, then move through its epochs: the "
     "same ten codes all along. Clipping stays at outlines.",
     start=[1, len(shown) - 1],
+    live=figures.Live(
+        redrawn,
+        figures.Knob("training", list(drawn), "gradient penalty"),
+        figures.Knob("spread of new codes", [0.0, 3.0], 1.0),
+        again=True,
+    ),
 )
 
 # %% tags=["hide-input"]

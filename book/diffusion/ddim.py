@@ -1129,6 +1129,15 @@ def sheet(x, columns=5):
     )
 
 
+def redrawn(eta, S):
+    """Draw the ten digits stride by stride."""
+    x, y = torch.randn(10, 1, 28, 28), torch.arange(10)
+    way = path(model, x, S, eta, 1.0, y=y)
+    for k, (_, now, _) in enumerate(way, 1):
+        yield k / S, sheet(((now + 1) / 2).clamp(0, 1))
+
+
+# %% tags=["hide-input"]
 Explorable(
     [[sheet(pictures[eta, S]) for S in budgets] for eta in etas],
     [[f"{eta:g}" for eta in etas], [str(S) for S in budgets]],
@@ -1139,6 +1148,7 @@ Explorable(
     "does not exchange the digits; with η = 1 each number of strides has "
     "digits of its own.",
     start=[0, 1],
+    live=figures.Live(redrawn, again=True),
 )
 
 # %%

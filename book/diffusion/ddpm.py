@@ -53,6 +53,7 @@ import math
 from functools import partial
 from itertools import pairwise, product
 
+import seaborn
 import torch
 import torch.nn.functional as F
 from IPython.display import Markdown
@@ -201,18 +202,23 @@ def mosaic(*rows):
 
 
 # %% tags=["hide-input"]
-frames, names = [], []
-for t in stops:
-    rows, told = [], []
+def drowned(t, grain):
+    """The digits at time t of both schedules."""
+    rows = []
     for k in kept.values():
         noisy = k[t].sqrt() * shown + (1 - k[t]).sqrt() * grain
         rows.append(noisy.float() / (1 + (1 - k[t])))  # less contrast
-        snr = k[t] / (1 - k[t])
-        told.append(f"{snr:.2g}" if t else "∞")
-    frames.append(mosaic(*rows))
+    return mosaic(*rows)
+
+
+names = []
+for t in stops:
+    told = (f"{k[t] / (1 - k[t]):.2g}" if t else "∞" for k in kept.values())
     names.append(f"t = {t}, signal to noise {' and '.join(told)}")
+
+# %% tags=["hide-input"]
 Explorable(
-    frames,
+    [drowned(t, grain) for t in stops],
     names,
     "time",
     alt="Two rows of eight digits that drown in noise, the first one sooner.",
@@ -220,6 +226,11 @@ Explorable(
     "(above) and the cosine schedule (below). At t = 500 the linear row is "
     "far fainter than the cosine row.",
     start=4,
+    live=figures.Live(
+        lambda t: drowned(t, torch.randn(8, 1, 28, 28)),
+        figures.Knob("time", [0, 1000], 500),
+        again=True,
+    ),
 )
 
 # %% tags=["hide-input"]
@@ -1407,6 +1418,17 @@ def paled(noisy, s):
     return noisy / (2 - model.alpha_bar[s].item())
 
 
+def walk(strides, eta, w):
+    """Walk back anew, and tell how far it is."""
+    x, chosen = torch.randn(8, 1, 28, 28), {"y": asked, "guidance": w}
+    with fast():
+        way = path(model, x, strides, eta, 1.0, **chosen)
+        for k, (s, now, guess) in enumerate(way, 1):
+            both = paled(now, s), guess.clean.clamp(-1, 1)
+            yield k / strides, mosaic(*both)
+
+
+# %% tags=["hide-input"]
 Explorable(
     [mosaic(paled(stages[s][0], s), stages[s][1]) for s in stops],
     [f"t = {s}" for s in stops],
@@ -1418,6 +1440,13 @@ Explorable(
     "step before. The best guess is a mean over all that is still possible: "
     "at first an average of the class.",
     start=2,
+    live=figures.Live(
+        walk,
+        figures.Knob("strides", [2, 50], 10),
+        figures.Knob("fresh noise", [0.0, 1.0], 1.0),
+        figures.Knob("guidance", [0.0, 6.0], 1.0),
+        again=True,
+    ),
 )
 
 # %% [markdown]
@@ -1851,8 +1880,8 @@ for w in (1, 2, 4):
 figure = figures.blank(2.3)
 panels = figure.subplots(1, 3, sharey=True)
 for axes, w in zip(panels, laws, strict=True):
-    bars = {"histtype": "stepfilled", "color": "#BBBBBB", "density": True}
-    axes.hist(draws[w], 50, range=(-1, 4), **bars)
+    bars = {"element": "step", "color": "#999999", "stat": "density"}
+    seaborn.histplot(x=draws[w], bins=50, binrange=(-1, 4), ax=axes, **bars)
     axes.plot(grid[:, 0], laws[w], color=PALETTE[1])
     axes.set(title=f"w = {w}", xlim=(-1, 4), xlabel="x")
 panels[0].set_ylabel("density")

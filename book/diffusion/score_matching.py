@@ -617,12 +617,16 @@ check("cor-score-matching-gradient", of="random networks").equal(
 
 # %% tags=["hide-input"]
 sigmas = [0.05, 0.2, 0.5, 1, 4]
-kept = 1 / (1 + torch.tensor(sigmas) ** 2)
 centres = eight_gaussians_density().component_distribution.mean.double()
-ring = NoisedMixture(torch.ones(8), centres, 0.1 * torch.ones(8), kept)
 
 
-def noised(world, x, k):
+def ring(sigma):
+    """Eight Gaussians and noise of scale sigma, the only level."""
+    kept = torch.tensor([1 / (1 + sigma**2)])
+    return NoisedMixture(torch.ones(8), centres, 0.1 * torch.ones(8), kept)
+
+
+def noised(world, x, k=0):
     """Density, score and denoiser of x (N, D) + noise of level k."""
     a, times = world.alpha_bar[k].sqrt(), torch.full((len(x),), k)
     density = world.log_prob(a * x, times).exp() * a ** x.shape[1]
@@ -634,13 +638,15 @@ grid = torch.cartesian_prod(*2 * [torch.linspace(-3.2, 3.2, 90)])
 few = torch.cartesian_prod(*2 * [torch.linspace(-2.8, 2.8, 13)])
 box = (-3.2, 3.2, -3.2, 3.2)
 
+
 # %% tags=["hide-input"]
-frames = []
-for k, sigma in enumerate(sigmas):
+def fields(sigma):
+    """Draw density, score and denoiser of the ring with noise sigma."""
     figure = figures.blank(2.55)
     left, middle, right = figure.subplots(1, 3)
-    density = noised(ring, grid, k)[0].view(90, 90).T
-    _, score, clean = noised(ring, few, k)
+    density, *_ = noised(ring(sigma), grid)
+    density = density.view(90, 90).T
+    _, score, clean = noised(ring(sigma), few)
     look = {"origin": "lower", "extent": box, "cmap": "Greys"}
     left.imshow(density, interpolation="bilinear", **look)
     length = score.norm(dim=1, keepdim=True)
@@ -651,18 +657,19 @@ for k, sigma in enumerate(sigmas):
         *torch.stack([few, clean]).permute(2, 0, 1), c="#BBBBBB", lw=0.7
     )
     right.plot(*clean.T, "o", ms=2.5, color=PALETTE[1])
-    heads = f"density, σ = {sigma:g}", f"score, up to {length.max():.3g}"
+    heads = f"density, σ = {sigma:.3g}", f"score, up to {length.max():.3g}"
     for axes, head in zip(
         (left, middle, right), (*heads, "denoiser"), strict=True
     ):
         axes.set(xlim=box[:2], ylim=box[2:], xticks=[], yticks=[], aspect=1)
         axes.set_title(head, fontsize=9.5)
         axes.grid(False)
-    frames.append(figure)
+    return figure
+
 
 # %% tags=["hide-input"]
 Explorable(
-    frames,
+    [fields(sigma) for sigma in sigmas],
     [f"{sigma:g}" for sigma in sigmas],
     "noise level σ",
     alt="Three squares: a grey density of eight spots that melt into one, a "
@@ -673,6 +680,7 @@ Explorable(
     "a fifth of the way to the nearest spot; at 0.2, four fifths; with much "
     "noise all go to the middle of the ring.",
     start=2,
+    live=figures.Live(fields),
 )
 
 # %% [markdown]

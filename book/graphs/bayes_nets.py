@@ -636,6 +636,42 @@ Markdown(
 )
 
 # %% [markdown]
+# Where a kernel runs, observe what you like; on this page the slider walks through the five rows of the table.
+
+
+# %% tags=["hide-input"]
+def believed(**evidence):
+    """Bars of the last state of each cause, given what is not unknown."""
+    known = {k: v for k, v in evidence.items() if v != "unknown"}
+    figure = figures.blank(2.6)
+    axes = figure.subplots()
+    look = {"errorbar": None, "color": figures.style.PALETTE[0]}
+    seaborn.barplot(x=ask(server, known, causes), y=tops, ax=axes, **look)
+    told = ", ".join(f"{k} = {v}" for k, v in known.items())
+    axes.set(xlim=(0, 1), xlabel=f"probability, given {told or 'nothing'}")
+    return figure
+
+
+# %% tags=["hide-input"]
+knobs = [
+    figures.Knob(v, ["unknown", *server.states[v]])
+    for v in ("alarm", "traffic", "slow", "cooling")
+]
+figures.Explorable(
+    [believed(**known) for known in stories.values()],
+    list(stories),
+    "evidence",
+    alt="Eight bars: the probabilities of the causes; what is seen has none.",
+    caption="Each row of the table as bars.",
+    live=figures.Live(
+        lambda *seen: believed(
+            **{k.name: v for k, v in zip(knobs, seen, strict=True)}
+        ),
+        *knobs,
+    ),
+)
+
+# %% [markdown]
 # The other direction is even simpler.
 # *Ancestral sampling* draws each variable from its row, parents first, and so draws exactly from the product {eq}`eq-bn-factorisation`.
 # Then a posterior could be read off the draws that agree with the evidence, but most draws do not.
@@ -1274,6 +1310,7 @@ figures.Explorable(
     "computed. How sure the X-ray makes us depends on how often healthy lungs "
     "show a shadow; the network says 0.03.",
     start=4,
+    live=figures.Live(sensitivity_frame),
 )
 
 # %% [markdown]

@@ -1634,26 +1634,32 @@ cells = torch.cartesian_prod(*[torch.arange(2)] * 4)
 lit = cells.sum(1)
 across = (lit == 2) & (cells[:, 0] == cells[:, 2])
 sort = lit + (lit > 2) + across  # of each of the 16 patterns
-runs = []
-for J in couplings:
+
+
+def lit_lamps(J, moments, chance=None):
+    """Exact law of the number of lit lamps, and that of chains over time."""
     net, dark = agreeing(J), torch.zeros(2000, 4, dtype=torch.int64)
-    x = torch.cat([dark[None], net.gibbs(128, 2000, dark, generator)])
-    x = x[..., [net.nodes.index(v) for v in names]]
+    drawn = net.gibbs(max(*moments, 1), 2000, dark, chance)
+    x = torch.cat([dark[None], drawn])[
+        ..., [net.nodes.index(v) for v in names]
+    ]
     number = sort[x @ torch.tensor([8, 4, 2, 1])]
     share = [torch.bincount(number[t], minlength=6) / 2000 for t in moments]
-    exact = torch.zeros(6).index_add(0, sort, in_order(net).flatten())
-    runs.append((exact, share))
+    return torch.zeros(6).index_add(0, sort, in_order(net).flatten()), share
+
+
+runs = [lit_lamps(J, moments, generator) for J in couplings]
 
 
 # %% tags=["hide-input"]
-def frame(t):
-    """Draw exact and sampled laws of both rings after moments[t] sweeps."""
+def frame(couplings, runs, t):
+    """Draw exact and sampled laws of two rings at the moment t."""
     figure = figures.blank(2.6, 6.8)
     panels = zip(
         figure.subplots(1, 2, sharey=True), couplings, runs, strict=True
     )
     for axes, J, (exact, share) in panels:
-        look = {"color": blue, "alpha": 0.35, "ax": axes}
+        look = {"color": blue, "alpha": 0.35, "errorbar": None, "ax": axes}
         seaborn.barplot(x=sorts, y=exact.numpy(), **look)
         axes.plot(range(6), share[t], "s", color=orange, ms=5)
         axes.set(ylim=(-0.02, 1.03), title=f"J = {J:g}", xlabel="lit lamps")
@@ -1664,7 +1670,7 @@ def frame(t):
 
 # %% tags=["hide-input"]
 Explorable(
-    [frame(t) for t in range(len(moments))],
+    [frame(couplings, runs, t) for t in range(len(moments))],
     moments,
     "sweeps",
     alt="Two bar charts of how many lamps are lit, with squares; at the left the squares reach the bars within a few sweeps, at the right slowly.",
@@ -1672,6 +1678,12 @@ Explorable(
     "(bars), and 2,000 Gibbs chains that began in the dark (squares). With "
     "strong wires the light side is found late.",
     start=3,
+    live=figures.Live(
+        lambda t, *J: frame(J, [lit_lamps(j, (t, t)) for j in J], 0),
+        figures.Knob("sweeps", moments, 4),
+        *[figures.Knob(f"J, {j}", [0.0, 4.0], j) for j in couplings],
+        again=True,
+    ),
 )
 
 # %% [markdown]

@@ -760,6 +760,7 @@ def frame(s):
         given = (i + j) ** -s / zeta(s, i + 1)
         lines.plot(j, given, dash, color=tone, label=f"$p(j \\mid i = {i})$")
     lines.set(xscale="log", yscale="log", ylim=(1e-6, 1), xlabel="$j$")
+    lines.minorticks_off()
     lines.legend(frameon=False, loc="lower left")
     return figure
 
@@ -773,6 +774,7 @@ Explorable(
     caption="The joint law and the law of <i>j</i> given <i>i</i>. If the two "
     "were independent, the three curves would be one.",
     start=2,
+    live=figures.Live(frame),
 )
 
 # %% [markdown]
@@ -986,12 +988,13 @@ figure = figures.blank(2.8)
 first, second, right = figure.subplots(1, 3, width_ratios=[1, 1, 2.4])
 figure.get_layout_engine().set(wspace=0.08)
 for w, axes in enumerate((first, second)):
-    axes.imshow(coin[:, :, w], cmap="Blues", vmin=0, vmax=0.8)
-    for x, y in product(range(2), range(2)):
-        text = "½" if coin[x, y, w] else "0"
-        axes.text(y, x, text, ha="center", va="center", fontsize=13)
-    axes.set(title=f"W = {w}", xlabel="$y$", xticks=(0, 1), yticks=(0, 1))
-    axes.grid(False)
+    table = coin[:, :, w].numpy()
+    told = np.where(table, "½", "0")
+    look = {"cmap": "Blues", "vmin": 0, "vmax": 0.8, "cbar": False}
+    look |= {"fmt": "", "annot_kws": {"size": 13}, "square": True}
+    seaborn.heatmap(table, annot=told, ax=axes, **look)
+    axes.set(title=f"W = {w}", xlabel="$y$")
+    axes.tick_params(length=0, labelrotation=0)
 first.set_ylabel("$x$")
 lines = right.plot(spoilt, nats, color=blue)
 lines[0].set(color=orange, ls="--", label="premise: $Y$, given $W$")

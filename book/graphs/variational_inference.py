@@ -831,6 +831,15 @@ def picture(means, label, bound):
     return figure
 
 
+def after_sweeps(sweeps, perturbation):
+    """The same from any perturbation, computed anew."""
+    q = mixture(perturbation)
+    for _ in range(sweeps):
+        q.step()
+    return picture(q.means, q.shares.argmax(1), q.elbo())
+
+
+# %% tags=["hide-input"]
 Explorable(
     [picture(*state) for state in states],
     list(range(1, len(states) + 1)),
@@ -838,6 +847,11 @@ Explorable(
     alt="Three large marks part from the centre of a cloud of points.",
     caption="Coordinate ascent on the mixture: small marks are points with "
     "their most probable label, large ones the means of q.",
+    live=figures.Live(
+        after_sweeps,
+        figures.Knob("sweeps", [1, 30], 1),
+        figures.Knob("perturbation", [0.0, 0.02], 0.001),
+    ),
 )
 
 # %% [markdown]

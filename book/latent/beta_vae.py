@@ -1565,21 +1565,26 @@ show(
 # %% tags=["hide-input"]
 heart = dsprites.draw(torch.tensor([[2, 4, 5, 16, 16]])).float()[:, None]
 steps = torch.linspace(-2.4, 2.4, 7)
-table = []
-for label, one in shown.items():
+orders = {}
+for label in shown:
     rates = maths.gaussian_kl(*(part[..., None] for part in codes[label]))
-    order = rates.mean(0).argsort(descending=True)
+    orders[label] = rates.mean(0).argsort(descending=True)
+
+
+def hearts(label, value):
+    """Set each number of the heart's code to a value, one at a time."""
     with torch.no_grad():
-        z = one.model.code(heart).repeat(10 * len(steps), 1)
-        z = z.view(len(steps), 10, 10)
-        z[:, torch.arange(10), order] = steps[:, None]
-        drawn = one.model.decode(z.flatten(0, 1)).mean
+        z = shown[label].model.code(heart).repeat(10, 1)
+        z[torch.arange(10), orders[label]] = value
+        drawn = shown[label].model.decode(z).mean
     drawn = (drawn * 15).round() / 15  # sixteen greys: a lighter page
     framed = torch.nn.functional.pad(drawn, (1, 1, 1, 1), value=0.4)
-    tiles = framed.view(len(steps), 2, 5, 66, 66).transpose(2, 3)
-    table.append(list(tiles.reshape(len(steps), 132, 330)))
+    return framed.view(2, 5, 66, 66).transpose(1, 2).reshape(132, 330)
+
+
+# %% tags=["hide-input"]
 Explorable(
-    table,
+    [[hearts(label, s) for s in steps] for label in shown],
     [list(shown), [f"{s:+.1f}" for s in steps]],
     ["model", "value of the one number"],
     alt="Two rows of five pictures of a heart that changes as one number of "
@@ -1587,6 +1592,7 @@ Explorable(
     caption="The ten numbers of the code by falling rate, from the upper left "
     "to the lower right. A number of rate zero changes nothing.",
     start=[0, 5],
+    live=figures.Live(hearts),
 )
 
 # %% [markdown]

@@ -624,22 +624,27 @@ figure.set_layout_engine("none")  # what does not move is drawn once
 figure.canvas.draw()
 still = figure.canvas.copy_from_bbox(figure.bbox)
 
+
 # %% tags=["hide-input"]
-frames, found = [], {}
-for mean in means:
-    frames.append([])
-    for scale in scales:
-        value, density = one_bound(mean, scale)
-        found[mean, scale] = value
-        line.set_data(z[:, 0], density)
-        bar.set(y=0.1, height=log_evidence - value - 0.1)
-        told = f"bound {value:.2f}, gap {log_evidence - value:.2f} nats"
-        title.set_text(told.replace("-", "−"))
-        figure.canvas.restore_region(still)
-        for part in (line, bar, title):
-            part.axes.draw_artist(part)
-        pixels = np.asarray(figure.canvas.buffer_rgba())
-        frames[-1].append(pixels[..., :3].copy())
+def bound_of(mean, scale):
+    """Draw q beside the posterior, with the bar of its gap."""
+    value, density = one_bound(mean, scale)
+    line.set_data(z[:, 0], density)
+    bar.set(y=0.1, height=log_evidence - value - 0.1)
+    told = f"bound {value:.2f}, gap {log_evidence - value:.2f} nats"
+    title.set_text(told.replace("-", "−"))
+    figure.canvas.restore_region(still)
+    for part in (line, bar, title):
+        part.axes.draw_artist(part)
+    return np.asarray(figure.canvas.buffer_rgba())[..., :3].copy()
+
+
+frames = [[bound_of(mean, scale) for scale in scales] for mean in means]
+found = {
+    (mean, scale): one_bound(mean, scale)[0]
+    for mean in means
+    for scale in scales
+}
 
 # %% tags=["hide-input"]
 Explorable(
@@ -652,6 +657,7 @@ Explorable(
     "Orange: log 2, what it costs to cover one of two equal humps. A wide q "
     "pays more than one that forgets the second hump.",
     start=[2, 4],
+    live=figures.Live(bound_of),
 )
 
 # %%

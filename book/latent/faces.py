@@ -563,20 +563,30 @@ Markdown(
 )
 
 # %% tags=["hide-input"]
-pair = 3  # of the sixty
 positions = torch.linspace(0, 1, 5)
-frames = []
-for t in positions.tolist():
-    shown = [small(way(t)[[pair]])[0, 0] for way in ways.values()]
-    frames.append(torch.cat(shown, 1))
+
+
+def halfway(t, pair=3):
+    """Go one pair of the sixty the three ways: pixels, straight, round."""
+    first, last = x[new][[pair]], x[new][[60 + pair]]
+    codes = (1 - t) * one[[pair]] + t * two[[pair]], slerp(one, two, t)[[pair]]
+    shown = (1 - t) * first + t * last, *(paint(model, z) for z in codes)
+    return torch.cat([small(picture)[0, 0] for picture in shown], 1)
+
+
 Explorable(
-    frames,
+    [halfway(t) for t in positions.tolist()],
     [f"{t:.2f}" for t in positions],
     "position between the two faces",
     alt="A face turning into another by mixed pixels, straight codes and round codes.",
     caption="From left to right: mixed pixels, straight way, round way. Mixed "
     "pixels show two faces at once; decoded codes show one.",
     start=2,
+    live=figures.Live(
+        halfway,
+        figures.Knob("position between the two faces", [0.0, 1.0], 0.5),
+        figures.Knob("pair of faces", [0, 59], 3),
+    ),
 )
 
 # %% [markdown]
@@ -946,14 +956,18 @@ vectors = {
 targets = ["smile", "glasses", "age", "beard"]
 strengths = torch.arange(-2.0, 3.0)
 fresh = plain[new] & (attributes[new, NAMES.index("smile")] < 0)
-pair = z[new][fresh][:1]
-table = []
-for name in targets:
+plain_faces = z[new][fresh]
+
+
+def edited(name, strength, face=0):
+    """Add the vector of an attribute to the code of a face, and decode."""
     v = vectors["least squares"][NAMES.index(name)].float()
-    decoded = [small(paint(model, pair + s * v)) for s in strengths]
-    table.append([torch.cat(list(d[:, 0]), 1) for d in decoded])
+    return small(paint(model, plain_faces[[face]] + strength * v))[0, 0]
+
+
+# %% tags=["hide-input"]
 Explorable(
-    table,
+    [[edited(name, s) for s in strengths] for name in targets],
     [targets, [f"{s:+g}" for s in strengths]],
     ["attribute", "strength"],
     alt="A decoded face to which a smile, glasses, age or a beard is added.",
@@ -962,6 +976,12 @@ Explorable(
     "0 and above 1 (glasses, beard), or beyond 2, the edit asks for more than "
     "any face has.",
     start=[0, 4],
+    live=figures.Live(
+        edited,
+        figures.Knob("attribute", NAMES, "smile"),
+        figures.Knob("strength", [-3.0, 3.0], 2.0),
+        figures.Knob("face", [0, len(plain_faces) - 1]),
+    ),
 )
 
 # %% [markdown]

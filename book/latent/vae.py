@@ -642,22 +642,28 @@ pairs = torch.stack(
 )
 ends = torch.stack([x[y == k][i] for k, i in ((7, 1), (9, 2), (3, 3), (0, 4))])
 places = torch.linspace(0, 1, 7)
-frames = []
-for t in places:
+
+
+def between(t):
+    """Decode what lies between the codes, one row for each model."""
     with torch.no_grad():
-        between = [
+        both = [
             m.decode((1 - t) * m.code(pairs) + t * m.code(ends)).mean
             for m in (ae, model)
         ]
-    frames.append(torch.cat([torch.cat(list(b[:, 0]), 1) for b in between]))
+    return torch.cat([torch.cat(list(row[:, 0]), 1) for row in both])
+
+
+# %% tags=["hide-input"]
 Explorable(
-    frames,
+    [between(t) for t in places],
     [f"{t:.2f}" for t in places],
     "position between the two codes",
     alt="Two rows of four garments that turn into one another, autoencoder above, VAE below.",
     caption="Upper row: autoencoder, lower row: VAE. Both pass through garments "
     "between like classes; from a sneaker to a T-shirt (right) both pass "
     "through a blob.",
+    live=figures.Live(between),
 )
 
 # %% [markdown]
@@ -686,22 +692,26 @@ Markdown(
 
 # %% tags=["hide-input"]
 steps = torch.linspace(-3, 3, 9)
-with torch.no_grad():
-    start = model.code(x[:1])
-    table = []
-    for k in order[:8].tolist():
-        z = start.repeat(len(steps), 1)
-        z[:, k] = steps
-        table.append(list(model.decode(z).mean[:, 0]))
-names = [f"z{k + 1} ({rates[k]:.2f} nats)" for k in order[:8].tolist()]
+moved = {f"z{k + 1} ({rates[k]:.2f} nats)": k for k in order[:8].tolist()}
+
+
+def boot(name, value):
+    """Decode the code of the boot with one number set to a value."""
+    with torch.no_grad():
+        z = model.code(x[:1])
+        z[:, moved[name]] = value
+        return model.decode(z).mean[0, 0]
+
+
 Explorable(
-    table,
-    [names, [f"{s:+.1f}" for s in steps]],
+    [[boot(name, s) for s in steps] for name in moved],
+    [list(moved), [f"{s:+.1f}" for s in steps]],
     ["dimension", "its value"],
     alt="One garment whose shape and brightness change with a latent dimension.",
     caption="Traversals of the eight dimensions with the highest rate. What a "
     "dimension does is not one property: nothing in the bound asks for that.",
     start=[0, 6],
+    live=figures.Live(boot),
 )
 
 # %% [markdown]
@@ -762,6 +772,41 @@ show(
     "are some garment.",
     alt="A square of 6 by 6 garments that change smoothly.",
     label="fig-vae-plane",
+)
+
+# %% [markdown]
+# One place at a time, first in the VAE, then in the autoencoder, whose plane has another scale and centre: the same two numbers mean another garment there, or none.
+# Where a kernel runs, the sliders are continuous, and move both pictures.
+
+
+# %% tags=["hide-input"]
+def at(one, z1, z2):
+    """Decode one place of a plane."""
+    with torch.no_grad():
+        return one.decode(torch.tensor([[float(z1), float(z2)]])).mean[0, 0]
+
+
+told = [f"{q:.2f}" for q in quantiles]
+knobs = [figures.Knob(k, [-3.0, 3.0], float(told[3])) for k in ("z1", "z2")]
+Explorable(
+    [[at(plane, a, b) for b in quantiles] for a in quantiles],
+    [told, told],
+    ["z1", "z2"],
+    alt="One garment, decoded from two numbers by the VAE.",
+    caption="The VAE: every place near the centre is some garment.",
+    start=[3, 3],
+    live=figures.Live(lambda a, b: at(plane, a, b), *knobs),
+)
+
+# %% tags=["hide-input"]
+Explorable(
+    [[at(flat_run.model, a, b) for b in quantiles] for a in quantiles],
+    [told, told],
+    ["z1", "z2"],
+    alt="One garment or a blur, decoded from two numbers by the autoencoder.",
+    caption="The autoencoder at the same numbers.",
+    start=[3, 3],
+    live=figures.Live(lambda a, b: at(flat_run.model, a, b), *knobs),
 )
 
 # %% [markdown]

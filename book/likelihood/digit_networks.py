@@ -1186,24 +1186,29 @@ results_table(
 
 # %% tags=["hide-input"]
 torch.manual_seed(seed)
+networks = {
+    f"{k * k - 1} parents, {names[n]}": (n, k)
+    for k, n in product((2, 3, 4), names)
+}
+
+
+def drawn_by(network, position):
+    """Draw 24 images from one of the eighteen networks."""
+    layers, k = networks[network]
+    return sheet(models[layers, k, position == "with"].sample(24))
+
+
+# %% tags=["hide-input"]
 Explorable(
-    [
-        [sheet(models[layers, k, p].sample(24)) for p in (False, True)]
-        for k, layers in product((2, 3, 4), (0, 1, 2))
-    ],
-    (
-        [
-            f"{k * k - 1} parents, {names[n]}"
-            for k, n in product((2, 3, 4), names)
-        ],
-        ["without", "with"],
-    ),
+    [[drawn_by(name, p) for p in ("without", "with")] for name in networks],
+    (list(networks), ["without", "with"]),
     ("network", "position"),
     alt="Three rows of eight drawn images, more and more like digits.",
     caption="Twenty-four draws of each of the eighteen networks. Position "
     "with hidden layers brings the ink to the middle; fifteen parents make "
     "strokes of even width.",
     start=(8, 1),
+    live=figures.Live(drawn_by, again=True),
 )
 
 # %%

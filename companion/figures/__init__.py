@@ -8,6 +8,7 @@ from companion.figures.grids import image_grid, image_rows
 from companion.figures.histories import history_curves
 from companion.figures.latents import latent_grid, latent_map
 from companion.figures.layouts import circle, layered
+from companion.figures.live import Knob, Live
 from companion.figures.probability_tables import ProbabilityTable, probability_table
 from companion.figures.separation import SeparationExplorable
 from companion.figures.sketches import Sketch
@@ -20,6 +21,8 @@ __all__ = [
     "LINES",
     "Captioned",
     "Explorable",
+    "Knob",
+    "Live",
     "ProbabilityTable",
     "SeparationExplorable",
     "Sketch",

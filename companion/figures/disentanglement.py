@@ -4,6 +4,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import seaborn
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
@@ -142,15 +143,11 @@ def information_map(
     figure = blank(0.29 * len(dimensions) + 0.7, 6.4)
     figure.set_label(alt)
     axes = figure.subplots()
-    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1, aspect="auto")
-    axes.grid(False)
-    axes.set_xticks(range(len(factors)), list(factors))
-    axes.set_yticks(range(len(dimensions)), list(dimensions))
-    axes.tick_params(length=0, labeltop=True, labelbottom=False)
-    axes.spines[:].set_visible(False)
-    for (k, f), share in np.ndenumerate(shares):
-        tone = "white" if share > 0.5 else INK
-        axes.text(f, k, f"{share:.2f}", ha="center", va="center", color=tone, fontsize=8.5)
+    seaborn.heatmap(
+        shares, vmin=0, vmax=1, cmap="Blues", annot=True, fmt=".2f", annot_kws={"size": 8.5},
+        cbar=False, xticklabels=list(factors), yticklabels=list(dimensions), ax=axes,
+    )  # fmt: skip
+    axes.tick_params(length=0, labeltop=True, labelbottom=False, labelrotation=0)
     return figure
 
 

@@ -1,8 +1,8 @@
 """Pictures with one or two sliders: the same in a notebook, on Colab and on the page.
 
-An explorable shows itself as HTML, never as a widget: a notebook that holds a widget and is
-opened again without its kernel shows "Error displaying widget: model not found" in its place.
-The HTML works there as it does live; where scripts are forbidden, it shows all frames.
+An explorable shows itself as HTML, in every notebook that is stored: there a widget without its
+kernel shows "Error displaying widget: model not found". Where scripts are forbidden, the HTML
+shows all frames. One that has a `Live` shows ipywidgets too, where a person runs the cell.
 """
 
 from collections.abc import Sequence
@@ -10,15 +10,13 @@ from html import escape
 from typing import Any
 
 import numpy as np
-from matplotlib import pyplot
 from matplotlib.figure import Figure
-from numpy.typing import NDArray
 
 from companion.figures.embedded import attribute, script_of, style_of
-from companion.figures.pictures import as_array, channels_last, data_uri, encode, render
+from companion.figures.live import LEAST, Form, Knob, Live, is_live
+from companion.figures.pictures import Pixels, as_frame, data_uri, encode
 
-Pixels = NDArray[np.uint8]
-LEAST = 300  # CSS pixels: a small image is magnified to about this width
+RECORDED = "<small>Recorded; in JupyterLab and on Colab the model answers.</small>"
 STRIP = 1400  # pixels: the width of a sheet that holds the frames of one slider
 
 
@@ -29,7 +27,8 @@ class Explorable:
     (C, H, W). Nested lists `frames[i][j]` make two sliders, the first for i, the second for
     j. `labels` name each position of the slider: one list, or a pair of lists. `description`
     names what the slider moves; a pair for two. `alt` says in words what the picture shows,
-    `caption` what to see. `start` is the position shown first, or a pair.
+    `caption` what to see. `start` is the position shown first, or a pair. `live` computes the
+    picture anew where a kernel runs; without `Knob`s of its own it takes the sliders' values.
 
     Raises ValueError where frames and labels do not match, or frames differ in size.
     """
@@ -42,6 +41,7 @@ class Explorable:
         alt: str,
         caption: str = "",
         start: int | Sequence[int] = 0,
+        live: Live | None = None,
     ) -> None:
         rows = list(frames)
         two = bool(rows) and isinstance(rows[0], list | tuple)
@@ -60,7 +60,14 @@ class Explorable:
         if len(shapes) > 1:
             raise ValueError(f"all frames must be of one size, got {shapes[0]} and {shapes[1]}")
         self.sheet = encode(np.concatenate(self.strips()))
-        self.html = page(data_uri(self.sheet), alt, caption, self.facts())
+        seen = f"{caption} {RECORDED}".strip() if live else caption
+        self.html = page(data_uri(self.sheet), alt, seen, self.facts())
+        self.live = live
+        if live is not None and not live.knobs:
+            live.knobs = [
+                Knob(name, as_numbers(labels), as_numbers(labels)[k])
+                for name, labels, k in zip(self.descriptions, self.labels, self.start, strict=True)
+            ]
 
     def check(self, widths: list[int]) -> None:
         """Raise ValueError unless frames, labels, descriptions and start fit together."""
@@ -104,35 +111,15 @@ class Explorable:
             "start": self.start,
         }
 
-    def widget(self) -> Any:
-        """Build the same from core ipywidgets, for a live kernel: to link it with others."""
-        import ipywidgets
+    def _ipython_display_(self) -> None:
+        """Show the live form before the recorded frames, which it hides while it lives."""
+        if self.live is None or not is_live():
+            raise NotImplementedError  # so IPython shows the HTML alone
+        from IPython.display import display
 
-        shown = self.facts()["shown"]
-        picture = ipywidgets.Image(
-            format="webp", layout={"max_width": "100%", "width": f"{shown}px"}
-        )
-        sliders = [
-            ipywidgets.SelectionSlider(
-                options=[(label, k) for k, label in enumerate(labels)],
-                value=start,
-                description=description,
-                style={"description_width": "initial"},
-            )
-            for labels, start, description in zip(
-                self.labels, self.start, self.descriptions, strict=True
-            )
-        ]
-
-        def draw(change: object = None) -> None:
-            k = int(np.ravel_multi_index([slider.value for slider in sliders], self.sizes))
-            zoom = shown // self.frames[0].shape[1]
-            picture.value = encode(self.frames[k].repeat(zoom, 0).repeat(zoom, 1))
-
-        for slider in sliders:
-            slider.observe(draw, names="value")
-        draw()
-        return ipywidgets.VBox([picture, *sliders])
+        k = int(np.ravel_multi_index(self.start, self.sizes))
+        Form(self.live, self.frames[k], self.alt, self.caption).display()
+        display(self._repr_mimebundle_(), raw=True)
 
     def _repr_mimebundle_(self, **kwargs: Any) -> dict[str, Any]:
         return {"text/html": self.html, "text/plain": repr(self)}
@@ -151,13 +138,14 @@ def told(label: Any) -> str:
     return text[1:] if text.startswith("-") and not text.strip("-0.") else text
 
 
-def as_frame(frame: Any) -> Pixels:
-    """Draw a figure, or turn an image with pixels in [0, 1], into 0..255."""
-    if not isinstance(frame, Figure):
-        return np.rint(channels_last(as_array(frame)) * 255).astype(np.uint8)
-    drawn = render(frame, 1)
-    pyplot.close(frame)
-    return drawn
+def as_numbers(labels: Sequence[str]) -> list[Any]:
+    """Read labels as whole numbers or as floats if all are such, or leave them as they are."""
+    for kind in (int, float):
+        try:
+            return [kind(label.replace("−", "-")) for label in labels]
+        except ValueError:
+            continue
+    return list(labels)
 
 
 def page(source: str, alt: str, caption: str, facts: dict[str, Any]) -> str:

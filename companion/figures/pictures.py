@@ -1,15 +1,17 @@
-"""From arrays and figures to small, crisp PNG files."""
+"""From arrays and figures to small, crisp files of pictures."""
 
 import base64
 import io
 from typing import Any
 
 import numpy as np
+from matplotlib import pyplot
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from PIL import Image
 
+Pixels = NDArray[np.uint8]
 SCALE = 2  # device pixels per CSS pixel: crisp on a phone and on a good screen
 SHADES = 64  # levels of grey in a picture; the error is at most 1 / 126 of the range
 HUES = 128  # colours in a drawn figure
@@ -43,7 +45,7 @@ def channels_last(image: NDArray[np.float32]) -> NDArray[np.float32]:
     raise ValueError(f"an image is (H, W), (1, H, W), (3, H, W) or (H, W, 3), got {image.shape}")
 
 
-def render(figure: Figure, scale: float = SCALE) -> NDArray[np.uint8]:
+def render(figure: Figure, scale: float = SCALE) -> Pixels:
     """Draw a figure at `scale` device pixels per CSS pixel; (H, W, 3) in 0..255."""
     usual = figure.get_dpi()
     canvas = FigureCanvasAgg(figure)
@@ -54,7 +56,23 @@ def render(figure: Figure, scale: float = SCALE) -> NDArray[np.uint8]:
     return drawn
 
 
-def encode(pixels: NDArray[np.uint8]) -> bytes:
+def as_frame(frame: Any) -> Pixels:
+    """Draw a figure, or turn an image with pixels in [0, 1], into 0..255."""
+    if not isinstance(frame, Figure):
+        return np.rint(channels_last(as_array(frame)) * 255).astype(np.uint8)
+    drawn = render(frame, 1)
+    pyplot.close(frame)
+    return drawn
+
+
+def quick(pixels: Pixels) -> bytes:
+    """Pack a picture as PNG in a few milliseconds: `encode` is smaller, but takes ten times it."""
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "PNG", compress_level=1)
+    return file.getvalue()
+
+
+def encode(pixels: Pixels) -> bytes:
     """Pack (H, W) or (H, W, 3) in 0..255 into a lossless WebP of few greys or few colours.
 
     A quarter smaller than the same picture as PNG, and every browser since 2020 opens it.
