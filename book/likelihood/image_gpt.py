@@ -1187,24 +1187,27 @@ def sheet_of(images, across=10):
     return torch.cat(lines).float()
 
 
-heats = [0.0, 0.5, 0.8, 1.0, 1.2, 1.6]
-frames = []
+def drawn_at(heat):
+    """Two digits of each class, at a temperature."""
+    kinds = torch.arange(20) % 10
+    return sheet_of(by_class.model.sample(20, kinds, temperature=heat))
+
+
+heats, frames = [0.0, 0.5, 0.8, 1.0, 1.2, 1.6], []
 for heat in heats:
     torch.manual_seed(seed)
-    made_of = by_class.model.sample(
-        20, torch.arange(20) % 10, temperature=heat
-    )
-    frames.append(sheet_of(made_of))
+    frames.append(drawn_at(heat))
 Explorable(
     frames,
     [f"{heat:g}" for heat in heats],
     "temperature",
     alt="Two rows of ten drawn Persian digits, one column for each class; "
     "smooth at low temperatures, torn at high ones.",
-    caption="The same random numbers at six temperatures (recorded). At 0 "
+    caption="The same random numbers at six temperatures. At 0 "
     "both rows are equal: one digit of each class. Cold digits are clean and "
     "alike, hot ones fall apart.",
     start=3,
+    live=figures.Live(drawn_at, again=True),
 )
 
 # %% [markdown]

@@ -540,9 +540,11 @@ held_by = {n: remembered(heard, n) for n in (4, 16, 64)}
 
 
 def recalled(n, t):
+    """What n numbers hold of the first t samples, beside them."""
+    held = held_by[n] if n in held_by else remembered(heard[:t], n)
     z = 2 * time[:t] / time[t - 1] - 1
     basis = np.polynomial.legendre.legvander(z.numpy(), n - 1)
-    read = basis @ (held_by[n][t - 1] * hippo(n)[1]).numpy()
+    read = basis @ (held[t - 1] * hippo(n)[1]).numpy()
     return figures.curves(
         {"heard": (time[:t:4], heard[:t:4]), "kept": (time[:t:4], read[::4])},
         "time",
@@ -561,6 +563,11 @@ Explorable(
     "trend; with 64 even the step between 5 and 6 is there. As time goes on "
     "the same numbers must serve a longer past.",
     start=(1, 4),
+    live=figures.Live(
+        lambda n, end: recalled(n, round(100 * end)),
+        figures.Knob("numbers", [1, 64], 16),
+        figures.Knob("time", [0.1, 8.0], 8.0),
+    ),
 )
 
 # %% [markdown]
