@@ -1390,7 +1390,7 @@ Explorable(
     "garments.",
     caption="Twenty-five codes after an early, a middle and the last epoch, "
     "and real images.",
-    start=2,
+    start=len(panels) - 2,
 )
 
 # %% [markdown]
