@@ -133,6 +133,7 @@ def test_built_page_shows_no_error(book: Path, page: str) -> None:
     shown = parsed.get_text()
     assert "Traceback (most recent call last)" not in shown
     assert not parsed.select(".output.traceback, .system-message, .problematic")
+    assert not re.search(r"<[\w.]+ (object )?at 0x[0-9a-f]+>", shown)  # what print makes of it
     assert not re.search(r"\{(prf:)?\w+\}`|:::\{|^\([\w:-]+\)=", shown, re.MULTILINE)
 
 

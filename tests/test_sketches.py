@@ -4,6 +4,7 @@ import re
 from math import hypot
 
 import pytest
+from IPython.core.formatters import DisplayFormatter
 
 from companion.figures import Sketch
 
@@ -50,8 +51,8 @@ def test_words_are_escaped():
     ("make", "sentence"),
     [
         (lambda s: s.link("a", "c"), "no node 'c' (known: a, b)"),
-        (lambda s: s.show("", "alt"), "a diagram needs a caption and alt text"),
-        (lambda s: s.show("caption", " "), "a diagram needs a caption and alt text"),
+        (lambda s: s.show("", "alt"), "a figure needs a caption"),
+        (lambda s: s.show("caption", " "), "a figure needs alt text"),
         (lambda s: s.show("caption", "alt", "ab"), "starts with 'fig-', got 'ab'"),
     ],
 )
@@ -60,3 +61,9 @@ def test_what_cannot_be_drawn_is_told(make, sentence):
     with pytest.raises(ValueError) as caught:
         make(sketch)
     assert sentence in str(caught.value)
+
+
+def test_a_diagram_that_is_not_finished_is_no_output_of_a_cell():
+    shows, sketch = DisplayFormatter(), Sketch(100, 40).node("a", 20, 20)
+    assert shows.format(sketch) == ({}, {})
+    assert "text/html" in shows.format(sketch.show("See.", "a"))[0]

@@ -184,15 +184,15 @@ for k in range(loop_updates):
 # %% tags=["hide-input"]
 figure = figures.blank(2.7)
 left, right = figure.subplots(1, 2, width_ratios=(3, 2))
+left.set(xlabel="update of each player", ylabel="loss, nats")
+left.axhline(math.log(4), color=PALETTE[0], lw=0.8, ls=":")
+left.axhline(math.log(2), color=PALETTE[1], lw=0.8, ls=":")
 for k, name in enumerate(("judge", "generator")):
     at, values = range(1, len(losses) + 1), [pair[k] for pair in losses]
     left.plot(at, values, ("-", "--")[k], color=PALETTE[k], label=name)
-left.axhline(math.log(4), color=PALETTE[0], lw=0.8, ls=":")
-left.axhline(math.log(2), color=PALETTE[1], lw=0.8, ls=":")
-left.set(xlabel="update of each player", ylabel="loss, nats")
-left.legend(frameon=False)
 
 # %% tags=["hide-input"]
+left.legend(frameon=False)
 with torch.no_grad():
     few = torch.cat([x[:6], forged[:6]])
 right.imshow(
@@ -1402,7 +1402,7 @@ Explorable(
     "garments.",
     caption="Twenty-five codes after an early, a middle and the last epoch, "
     "and real images.",
-    start=2,
+    start=len(panels) - 2,
 )
 
 # %% [markdown]

@@ -15,12 +15,13 @@ LEGEND = "margin-top:0.5em;text-align:left;color:inherit"
 
 @dataclass(frozen=True)
 class Captioned:
-    """A drawn figure with its caption; shows itself in a notebook and on the page."""
+    """A picture with its caption; shows itself in a notebook and on the page.
 
-    packed: bytes  # lossless WebP
-    width: int  # CSS pixels
+    picture: HTML that needs nothing beside itself, with the text for those who cannot see it.
+    """
+
+    picture: str
     caption: str
-    alt: str
     label: str = ""
 
     def _repr_mimebundle_(self, **kwargs: Any) -> dict[str, str]:
@@ -33,11 +34,18 @@ class Captioned:
         """Write the figure as HTML that needs nothing beside itself."""
         anchor = f' id="{escape(self.label)}"' if self.label else ""
         return (
-            f'<figure class="companion-figure"{anchor} style="margin:1em 0">'
-            f'<img class="dark-light" src="{data_uri(self.packed)}" alt="{escape(self.alt)}"'
-            f' width="{self.width}" style="{CARD}">'
+            f'<figure class="companion-figure"{anchor} style="margin:1em 0">{self.picture}'
             f'<figcaption style="{LEGEND}">{self.caption}</figcaption></figure>'
         )
+
+
+def check_words(caption: str, alt: str, label: str) -> None:
+    """Raise ValueError if caption or alt text is missing or the label is not "fig-..."."""
+    if not caption.strip() or not alt.strip():
+        missing = "a caption that says what to see" if alt.strip() else "alt text"
+        raise ValueError(f"a figure needs {missing}, got caption={caption!r}, alt={alt!r}")
+    if label and not label.startswith("fig-"):
+        raise ValueError(f"the label of a figure starts with 'fig-', got {label!r}")
 
 
 def show(figure: Figure, caption: str, alt: str = "", label: str = "") -> Captioned:
@@ -48,11 +56,11 @@ def show(figure: Figure, caption: str, alt: str = "", label: str = "") -> Captio
     Raises ValueError if caption or alt text is missing or the label is not "fig-...".
     """
     alt = alt or str(figure.get_label())
-    if not caption.strip() or not alt.strip():
-        missing = "a caption that says what to see" if alt.strip() else "alt text"
-        raise ValueError(f"a figure needs {missing}, got caption={caption!r}, alt={alt!r}")
-    if label and not label.startswith("fig-"):
-        raise ValueError(f"the label of a figure starts with 'fig-', got {label!r}")
+    check_words(caption, alt, label)
     pixels = render(figure)
     pyplot.close(figure)  # or the notebook would print it a second time
-    return Captioned(encode(pixels), pixels.shape[1] // SCALE, caption, alt, label)
+    picture = (
+        f'<img class="dark-light" src="{data_uri(encode(pixels))}" alt="{escape(alt)}"'
+        f' width="{pixels.shape[1] // SCALE}" style="{CARD}">'
+    )
+    return Captioned(picture, caption, label)

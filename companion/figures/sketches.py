@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from hashlib import sha256
 from html import escape
 from math import hypot
-from typing import Any
 
-from companion.figures.captions import LEGEND
+from companion.figures.captions import Captioned, check_words
 from companion.words import nearest
 
 ACCENT = "color-mix(in srgb, #e8710a 75%, currentColor)"
+LOOK = "display:block;margin:0 auto;max-width:100%;height:auto;color:inherit"
 TIP = 6.0  # length of an arrow's head
 FONT = "font-family:inherit;font-size:{}px;fill:currentColor;text-anchor:middle"
 
@@ -134,47 +134,23 @@ class Sketch:
         self.parts.append(f'<text x="{x:g}" y="{y:g}" style="{style}">{escape(text)}</text>')
         return self
 
-    def show(self, caption: str, alt: str, label: str = "") -> Drawn:
+    def _ipython_display_(self) -> None:
+        """Show nothing: a diagram that is not finished is no output of a cell."""
+
+    def show(self, caption: str, alt: str, label: str = "") -> Captioned:
         """Finish the diagram for the page; `caption` may hold simple HTML, `label`: "fig-..."."""
-        if not caption.strip() or not alt.strip():
-            raise ValueError(f"a diagram needs a caption and alt text, got {caption!r}, {alt!r}")
-        if label and not label.startswith("fig-"):
-            raise ValueError(f"the label of a figure starts with 'fig-', got {label!r}")
-        return Drawn(self.width, self.height, "".join(self.parts), caption, alt, label)
+        check_words(caption, alt, label)
+        parts = "".join(self.parts)
+        name = "t" + sha256(parts.encode()).hexdigest()[:8]
+        size = f'viewBox="0 0 {self.width} {self.height}" width="{self.width}"'
+        picture = (
+            f'<svg {size} role="img" aria-labelledby="{name}" style="{LOOK}">'
+            f'<title id="{name}">{escape(alt)}</title>{parts}</svg>'
+        )
+        return Captioned(picture, caption, label)
 
 
 def stroke(lit: bool) -> str:
     """Style a line."""
     tone, width = (ACCENT, 2.4) if lit else ("currentColor", 1.3)
     return f'style="stroke:{tone};stroke-width:{width}"'
-
-
-@dataclass(frozen=True)
-class Drawn:
-    """A finished diagram; shows itself in a notebook and on the page."""
-
-    width: int
-    height: int
-    parts: str
-    caption: str
-    alt: str
-    label: str = ""
-
-    def _repr_mimebundle_(self, **kwargs: Any) -> dict[str, str]:
-        return {"text/html": self.html(), "text/plain": repr(self)}
-
-    def __repr__(self) -> str:
-        return f"Figure: {self.caption}"
-
-    def html(self) -> str:
-        """Write the diagram as HTML that needs nothing beside itself."""
-        anchor = f' id="{escape(self.label)}"' if self.label else ""
-        name = "t" + sha256(self.parts.encode()).hexdigest()[:8]
-        size = f'viewBox="0 0 {self.width} {self.height}" width="{self.width}"'
-        look = "display:block;margin:0 auto;max-width:100%;height:auto;color:inherit"
-        return (
-            f'<figure class="companion-figure"{anchor} style="margin:1em 0">'
-            f'<svg {size} role="img" aria-labelledby="{name}" style="{look}">'
-            f'<title id="{name}">{escape(self.alt)}</title>{self.parts}</svg>'
-            f'<figcaption style="{LEGEND}">{self.caption}</figcaption></figure>'
-        )
