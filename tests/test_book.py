@@ -137,6 +137,16 @@ def test_built_page_shows_no_error(book: Path, page: str) -> None:
     assert not re.search(r"\{(prf:)?\w+\}`|:::\{|^\([\w:-]+\)=", shown, re.MULTILINE)
 
 
+@pytest.mark.parametrize(
+    "chapter", ["likelihood/digit_networks", "latent/vae", "adversarial/gan", "diffusion/ddpm"]
+)
+def test_the_first_page_of_a_family_shows_a_training_in_plain_pytorch(
+    book: Path, chapter: str
+) -> None:
+    cells = soup(book / f"book/{chapter}.html").select("div.cell_input:not(details *)")
+    assert any("backward()" in cell.get_text() for cell in cells)
+
+
 @pytest.mark.parametrize("page", pages())
 def test_links_between_pages_lead_somewhere(book: Path, page: str) -> None:
     path = book / f"{page}.html"

@@ -156,7 +156,7 @@ figures.show_source(discriminator_loss, generator_loss)
 # And when the generator learns, the gradient runs through the judge, but only `move_G` takes a step; what is left in her gradients is cleared before her own turn.
 # (The sheet names neither the optimiser nor which of the two losses; these are the ones of the DCGAN.)
 
-# %%
+# %% tags=["show-input"]
 data = load("fashion-mnist")
 torch.manual_seed(seed)
 G, D = homework_generator(), homework_judge()

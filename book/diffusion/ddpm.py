@@ -1286,7 +1286,7 @@ source(denoising_loss)
 # One thing the parts above leave out: the last layer of every residual branch and of the head starts at zero (`silent`), so that a fresh network changes nothing and says 0.
 
 
-# %%
+# %% tags=["hide-input"]
 def silent(net):
     """Start each residual branch, and the head, at zero."""
     ends = [net.head[-1]]
@@ -1301,7 +1301,7 @@ def silent(net):
     return net
 
 
-# %%
+# %% tags=["show-input"]
 def learn(net, images, labels, steps, kept, hidden=0.1, batch=64, rate=2e-3):
     """Train net to guess the velocity; give its averaged copy and the losses."""
     optimizer = torch.optim.Adam(net.parameters(), rate, betas=(0.9, 0.99))

@@ -490,7 +490,7 @@ def two_terms(x):
 # %% [markdown]
 # Then the loop: six times through 5,000 images, Adam with a step of $2 \cdot 10^{-3}$ that falls along a cosine, batches of 128.
 
-# %%
+# %% tags=["show-input"]
 few, weights = seen[:5000], [*encoder.parameters(), *decoder.parameters()]
 adam = torch.optim.Adam(weights, lr=2e-3)
 cosine = torch.optim.lr_scheduler.CosineAnnealingLR(adam, 6)

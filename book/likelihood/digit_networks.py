@@ -1242,7 +1242,7 @@ results_table(table)
 # Two hundred steps by hand, batches of 64, fifteen parents without position:
 
 
-# %%
+# %% tags=["show-input"]
 def descend(optimizer, steps=200, **settings):
     """Train the linear law; its distance from the optimum, step by step."""
     torch.manual_seed(seed)
