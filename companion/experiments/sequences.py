@@ -109,7 +109,7 @@ def digits(data: str, images: int) -> Dataset:
 def digit_sequence(
     mixer: str = "selective",
     data: str = "persian",
-    images: int = 8_000,
+    images: int = 60_000,
     width: int = 32,
     layers: int = 3,
     rate: float = 4e-3,
