@@ -22,10 +22,13 @@ from companion.train.state import State
 
 SMALL = {"channels": (8, 16)}  # a U-Net for tests
 LIGHT = {"width": 8, "layers": 2}  # a transformer for tests
+THIN = {"width": 8}  # a flow for tests
 BASE = {
     "ddpm": SMALL,
     "image_gpt": LIGHT,
     "pixel_cnn": LIGHT,
+    "halves_image_flow": THIN,
+    "realnvp": THIN,
 }  # choices beside which one is changed
 CHANGED = {
     "autoencoder": dict(
@@ -68,6 +71,15 @@ CHANGED = {
     "image_gpt": dict(
         data="persian", width=16, layers=1, heads=4, block=1, window=1, factorised=False,
         tied=True, labels=True, falls=False, split="85/10/5", images=7, rate=1e-4, horizon=13,
+    ),
+    "point_flow": dict(
+        data="eight-gaussians", couplings=4, width=16, bounded=False, rate=1e-4, horizon=13
+    ),
+    "halves_image_flow": dict(
+        data="mnist", couplings=4, width=16, images=7, rate=1e-4, horizon=13
+    ),
+    "realnvp": dict(
+        data="mnist", each=2, width=16, blocks=2, images=7, rate=1e-4, horizon=13
     ),
     "copying": dict(
         mixer="fixed", gate=False, length=20, letters=3, width=16, layers=2, rate=1e-3, horizon=13
