@@ -76,10 +76,10 @@ CHANGED = {
         data="eight-gaussians", couplings=4, width=16, bounded=False, rate=1e-4, horizon=13
     ),
     "halves_image_flow": dict(
-        data="mnist", couplings=4, width=16, images=7, rate=1e-4, horizon=13
+        data="mnist", couplings=6, width=16, images=7, rate=1e-4, horizon=13
     ),
     "realnvp": dict(
-        data="mnist", each=2, width=16, blocks=2, images=7, rate=1e-4, horizon=13
+        data="mnist", each=3, width=16, blocks=2, images=7, rate=1e-4, horizon=13
     ),
     "copying": dict(
         mixer="fixed", gate=False, length=20, letters=3, width=16, layers=2, rate=1e-3, horizon=13
@@ -177,6 +177,9 @@ SETTINGS = {  # player: optimizer, rate, betas, updates in a step
     ("made", ()): {"model": (ADAM, 1e-3, (0.9, 0.99), 1)},
     ("pixel_cnn", ()): {"model": (ADAM, 3e-3, (0.9, 0.99), 1)},
     ("image_gpt", ()): {"model": (ADAM, 3e-3, (0.9, 0.99), 1)},
+    ("point_flow", ()): {"flow": (ADAM, 3e-3, (0.9, 0.999), 1)},
+    ("halves_image_flow", ()): {"flow": (ADAM, 1e-3, (0.9, 0.99), 1)},
+    ("realnvp", ()): {"flow": (ADAM, 2e-3, (0.9, 0.99), 1)},
     ("digit_network", (("optimizer", "sgd"), ("rate", 0.01))): {
         "network": (torch.optim.SGD, 1e-2, None, 1)
     },
@@ -190,9 +193,13 @@ SETTINGS = {  # player: optimizer, rate, betas, updates in a step
 BATCHES = {
     "gan": 64, "wgan": 64, "face_vae": 32, "digit_network": 64, "made": 64, "pixel_cnn": 32,
     "image_gpt": 16, "copying": 32, "induction_heads": 32, "digit_sequence": 16,
+    "point_flow": 200, "realnvp": 64,
 }  # fmt: skip
 CLIPPED = ("made", "pixel_cnn", "image_gpt", "copying", "induction_heads", "digit_sequence")
 AVERAGED = {"ddpm": (0.999, 1.0)} | dict.fromkeys(CLIPPED, (0.0, 1.0))  # decay, largest gradient
+AVERAGED |= {"point_flow": (0.0, 5.0)} | dict.fromkeys(
+    ("halves_image_flow", "realnvp"), (0.0, 500.0)
+)
 
 
 @pytest.mark.parametrize(("asked", "expected"), SETTINGS.items(), ids=lambda key: str(key)[:30])
