@@ -436,6 +436,17 @@ check("thm-realnvp-alternation", about="three couplings", of="flows").holds(
     how="random instances",
 )
 
+# %%
+bare, swapped = (through(chain(4, on), points)[0] for on in (False, True))
+check("thm-realnvp-alternation", about="kept by all", of="points").equal(
+    left=bare[:, :3].detach(),
+    right=points[:, :3],
+    wrong={
+        "the moved half": bare[:, 3:].detach(),
+        "with swaps": swapped[:, :3].detach(),
+    },
+)
+
 # %% [markdown]
 # (sec-realnvp-plane)=
 # ## In the plane, the sheet can be watched
@@ -734,13 +745,13 @@ masks = {
 }
 show(
     figures.image_grid(
-        torch.stack([*masks.values()])[:, None].float(), 5, list(masks)
+        torch.stack([*masks.values()])[:, None] * 0.6 + 0.2, 5, list(masks)
     ),
-    "What a coupling keeps (white), on 8 × 8 pixels. The sheet's first two "
+    "What a coupling keeps (light), on 8 × 8 pixels. The sheet's first two "
     "leave a pixel at the rim of the image far from all that tells about it; "
     "in a checkerboard the neighbours tell. Channels after a squeeze are "
     "every second row.",
-    alt="Five small black and white patterns: upper half, lower half, two "
+    alt="Five small patterns of light and dark: upper half, lower half, two "
     "checkerboards, stripes.",
     label="fig-realnvp-masks",
 )
@@ -976,7 +987,7 @@ show(
         },
         "couplings",
         "round-trip error",
-        scales=("log", "log"),
+        scales=("linear", "log"),
     ),
     "Largest round-trip error of 200 points in single precision, median of "
     "three random flows. A curve that ends early has overflowed.",
