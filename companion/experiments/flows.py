@@ -59,9 +59,7 @@ def point_flow(
     return Recipe(model, {"flow": player}, partial(POINTS[data], 10_000), 200, clip=5.0)
 
 
-def recipe(
-    model: ImageFlow, data: str, images: int, batch: int, rate: float, horizon: float
-) -> Recipe:
+def recipe(model: ImageFlow, data: str, images: int, rate: float, horizon: float) -> Recipe:
     """Train a flow of images by its nats: Adam, the rate rising quickly and then falling.
 
     In float32: a flow that computed in half precision would not come back.
@@ -69,22 +67,22 @@ def recipe(
     pace = partial(torch.optim.Adam, lr=rate, betas=(0.9, 0.99))
     player = Player(model, own_terms, pace, cosine(horizon, warmup=0.1, floor=0.01))
     return Recipe(
-        model, {"flow": player}, partial(first_images, data, images), batch, form="levels",
+        model, {"flow": player}, partial(first_images, data, images), 32, form="levels",
         clip=500.0, precision="no", watch=of_few, measure=of_all, keep=shown,
     )  # fmt: skip
 
 
 def halves_image_flow(
     data: str = "fashion-mnist", couplings: int = 4, width: int = 128, images: int = 0,
-    rate: float = 1e-3, horizon: int = 10,
+    rate: float = 2e-3, horizon: int = 10,
 ) -> Recipe:  # fmt: skip
     """Train the homework sheet's RealNVP: two equal halves, a permutation after each coupling."""
-    return recipe(halves_flow(couplings, width), data, images, 128, rate, horizon)
+    return recipe(halves_flow(couplings, width), data, images, rate, horizon)
 
 
 def realnvp(
     data: str = "fashion-mnist", each: int = 2, width: int = 24, blocks: int = 1,
-    images: int = 0, rate: float = 2e-3, horizon: int = 8,
+    images: int = 0, rate: float = 5e-3, horizon: int = 7,
 ) -> Recipe:  # fmt: skip
     """Train a multi-scale RealNVP: checkerboards and channels at two scales, by convolutions."""
-    return recipe(multi_scale_flow(each, width, blocks), data, images, 64, rate, horizon)
+    return recipe(multi_scale_flow(each, width, blocks), data, images, rate, horizon)
