@@ -1,6 +1,8 @@
 """Flows: what every bijection and every flow must satisfy, at the start and after training."""
 
 import math
+from copy import deepcopy
+from functools import cache
 
 import pytest
 import torch
@@ -54,6 +56,12 @@ def inputs(kind: str, n: int, seed: int = 0) -> torch.Tensor:
 
 
 def made(kind: str, steps: int) -> nn.Module:
+    """A copy of what `trained` gives."""
+    return deepcopy(trained(kind, steps))
+
+
+@cache
+def trained(kind: str, steps: int) -> nn.Module:
     """A bijection in float64, after some steps towards correlated, squeezed data."""
     torch.manual_seed(0)
     layer = KINDS[kind][0]().double()
@@ -145,7 +153,7 @@ def test_mass_is_one_on_the_line_of_pixel_values():
     torch.manual_seed(0)
     for flow in (Flow([Logit(2, 0.1), Flatten((1,))], 1), Flow([Logit(256), Flatten((1,))], 1)):
         top = flow.layers[0].levels
-        y = torch.linspace(-0.2 * top, 1.2 * top, 1_000_001).double()
+        y = torch.linspace(-0.2 * top, 1.2 * top, 1_000_001, dtype=torch.float64)
         mass = flow.log_prob(y[:, None]).exp().sum() * (y[1] - y[0])
         assert mass.item() == pytest.approx(1, abs=1e-4)
 
