@@ -523,7 +523,7 @@ results_table(
 )
 
 # %% [markdown]
-# The mass is a sum over a grid from -6 to 6 each way, 90,601 points, and must be 1.
+# The mass is a sum over a grid from -6 to 6 each way, 90,601 points, and must be 1 to within what the grid can say.
 # It is worth a line: public flows have been found whose masses were not 1, after training more often than before it.
 #
 # The sheet is drawn from noise (0 couplings undone) to data (all of them).
@@ -835,9 +835,9 @@ Explorable(
     alt="Two rows of six images that are all alike at temperature 0 and "
     "noisy at 1.2.",
     caption="Two halves above, multi-scale below, the same noise throughout. "
-    "At 0 all are the image of z = 0; near 0.7 shapes are smoothest; above 1 "
-    "noise wins.",
-    start=3,
+    "At 0 all are the image of z = 0; colder noise gives smoother and darker "
+    "garments; above 1 they fall apart.",
+    start=5,
     live=figures.Live(at_temperature, again=True),
 )
 
@@ -899,6 +899,7 @@ Markdown(
 #
 # We send points at a growing distance from the centre to data and back, with two flows of the same two moons: one whose log scales are bounded, and one without the bound.
 # Their test losses are alike.
+# A "nan" below is no number any more: something overflowed on the way.
 
 # %%
 free = train(point_flow, epochs, seed, subset, bounded=False, horizon=20)
