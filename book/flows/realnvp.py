@@ -788,7 +788,7 @@ results_table([row("two halves", sheet), row("multi-scale", scales)])
 
 # %% [markdown]
 # The flow that knows of neighbours is ahead, with a tenth of the weights; but each of its images costs more time, for a convolution uses each weight at many places.
-# Both are far from what long training reaches: their curves still fall.
+# Both are far from what long training reaches, and the two halves begin to overfit: their training error falls below their test error.
 # The last two columns read the same images twice: the mean over 32 draws of $u$ inside of the logarithm is a tighter bound on the same probability, not another model.
 #
 # Published numbers for RealNVP are on other data: 1.06 bits per dimension on MNIST, and 1.05 for Glow, each from 50,000 images, networks of many times our size and days of a GPU {cite:p}`kobyzev2021normalizing`.

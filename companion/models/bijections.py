@@ -11,6 +11,7 @@ Log-determinants are summed in float32 or better, whatever the networks compute 
 
 import math
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -200,10 +201,11 @@ def through(layers: Sequence[nn.Module] | nn.ModuleList, x: Tensor) -> Both:
     return x, total
 
 
-def back_through(layers: Sequence[nn.Module] | nn.ModuleList, z: Tensor) -> Both:
+def back_through(layers: Sequence[Any] | nn.ModuleList, z: Tensor) -> Both:
     """Undo bijections, the last one first."""
+    steps: list[Any] = [*layers]
     total = nothing_changes(z)
-    for layer in reversed(list(layers)):
+    for layer in reversed(steps):
         z, log_det = layer.inverse(z)
         total = total + log_det
     return z, total

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterator, Sequence
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -188,7 +188,7 @@ class RoundTrip(NamedTuple):
 
 def steps_through(
     layers: nn.ModuleList, x: Tensor, above: str = ""
-) -> Iterator[tuple[str, nn.Module, Tensor]]:
+) -> Iterator[tuple[str, Any, Tensor]]:
     """Name each layer, those within a `FactorOut` too, with the input that reaches it."""
     for k, layer in enumerate(layers):
         if isinstance(layer, FactorOut):
