@@ -106,7 +106,7 @@ sketch.show(
 
 # %%
 torch.manual_seed(seed)
-data = load("fashion-mnist")
+data = load("fashion-mnist").cut(subset)
 x, y = data.examples("test", 2000)
 sizes = f"{len(data.train[0]):,} training and {len(data.test[0]):,} test"
 Markdown(f"{sizes} images, source: {data.source}.")
@@ -598,10 +598,11 @@ show(
 judge = extractor_of("fashion-mnist")
 frechet = metrics.Frechet(data.examples("test")[0], judge.model)
 real = data.examples("train", len(data.test[0]))[0]
+many = len(data.test[0]) // 2
 ways = {
-    "VAE, codes from the prior": (model, torch.randn(5000, 32)),
-    "autoencoder, variances": (ae, gaussian_codes(codes_seen, 5000, False)),
-    "autoencoder, covariances": (ae, gaussian_codes(codes_seen, 5000, True)),
+    "VAE, codes from the prior": (model, torch.randn(many, 32)),
+    "autoencoder, variances": (ae, gaussian_codes(codes_seen, many, False)),
+    "autoencoder, covariances": (ae, gaussian_codes(codes_seen, many, True)),
 }
 distances = frechet.brackets(real)
 sure = {"test images": x, "copies by the VAE": in_parts(model.code, x)}
@@ -1466,7 +1467,7 @@ check("prop-vae-calibrated").equal(
 # %% tags=["hide-input"]
 table = []
 torch.manual_seed(seed)
-noise = torch.randn(3000, 32)
+noise = torch.randn(min(3000, many), 32)
 for name, one in finished.items():
     if name not in ("Gaussian", "continuous Bernoulli"):
         continue  # there is next to nothing to win
@@ -1880,7 +1881,7 @@ show(
 # Here with 1,500 images of each set, to be quick (`amount`).
 
 # %%
-amount, digits = 1_500, load("mnist")
+amount, digits = min(subset or 1_500, 1_500), load("mnist")
 
 
 def tune(encoder, images, labels, epochs):
@@ -2017,7 +2018,7 @@ table = []
 for name, (m, z) in coded.items():
     for parts in (1, 20):
         mixture = GaussianMixture(parts, reg_covar=1e-4, random_state=seed)
-        new = torch.from_numpy(mixture.fit(z.double()).sample(5000)[0]).float()
+        new = torch.from_numpy(mixture.fit(z.double()).sample(many)[0]).float()
         pictures = in_parts(lambda part, m=m: m.decode(part).mean, new)
         found = frechet.distance(pictures)
         table.append(
