@@ -90,7 +90,7 @@ def test_axe_finds_nothing_serious(visit: Any, page: str) -> None:  # noqa: F811
     shown = visit(color_scheme="light").open(page)
     for theme, asked in (("light", {}), ("dark", {"runOnly": ["color-contrast"]})):
         shown.emulate_media(color_scheme=theme)
-        assert shown.evaluate("document.documentElement.dataset.theme") == theme
+        shown.wait_for_function("t => document.documentElement.dataset.theme === t", arg=theme)
         found = axe.run(shown, context=bounds, options=asked).response
         bad = [v for v in found["violations"] if v["impact"] in ("serious", "critical")]
         assert [(v["id"], v["nodes"][0]["html"]) for v in bad] == []
