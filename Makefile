@@ -79,7 +79,7 @@ bench: .venv/.ready
 	.venv/bin/python $(PIP) "pythae>=0.1.2" "pytorch-fid>=0.3.0"
 	.venv/bin/python $(PIP) --no-deps "torchgan==0.1.0"
 	.venv/bin/python $(PIP) "diffusers>=0.30" "denoising-diffusion-pytorch>=2.0"
-	.venv/bin/python $(PIP) "x-transformers>=2.0"
+	.venv/bin/python $(PIP) "x-transformers>=2.0" "transformers>=5.0"
 	.venv/bin/python tests/bench/run.py
 	.venv/bin/python tests/bench/adversarial.py
 	.venv/bin/python tests/bench/diffusion.py

@@ -16,7 +16,7 @@ def with_error(value: float, error: float) -> str:
     A value without an error keeps four significant digits; what is below 1e-4 has a power of ten.
     """
     if not isfinite(value):
-        return str(value)
+        return str(value).replace("inf", "∞")
     if 0 < abs(value) + abs(error) < 1e-4:
         power = floor(log10(max(abs(value), abs(error))))
         return f"({with_error(value / 10.0**power, error / 10.0**power)})e{power}"

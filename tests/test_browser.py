@@ -232,6 +232,19 @@ def test_search_finds_a_word_without_network(visit: Any) -> None:
     assert [text for text in window.complaints if text.startswith("asked for")] == []
 
 
+def test_results_are_filtered_by_words(visit: Any) -> None:
+    shown = visit().open("book/results")
+    rows = shown.locator(".companion-overview tbody tr:not(:has(th))")
+    every = rows.count()
+    shown.get_by_label("Show only").fill("diffusion frechet")
+    kept = [row.inner_text().lower() for row in rows.all() if row.is_visible()]
+    assert 0 < len(kept) < every and all("frechet" in text for text in kept)
+    heads = shown.locator(".companion-overview tbody tr:has(th)").all()
+    assert ["diffusion" in h.inner_text().lower() for h in heads if h.is_visible()] == [True]
+    shown.get_by_label("Show only").fill("")
+    assert all(row.is_visible() for row in rows.all())
+
+
 def test_code_can_be_copied(visit: Any) -> None:
     shown = visit().open(f"book/{name(SCRIPTS[0])}")
     assert shown.locator("button.copybtn").count() > 0

@@ -39,7 +39,7 @@ CUTS = {
     "graphs/variational_inference": ("fig-variational-kl", 0.0, 0.0, 1.0),
     "likelihood/digit_networks": ("fig-digit-networks-grid", -0.15, -0.02, 1.15),
     "likelihood/image_gpt": ("fig-image-gpt-completion", 0.105, 0.0, 1.0),
-    "likelihood/state_spaces": ("fig-state-spaces-kernels", 0.05, 0.0, 0.78),
+    "likelihood/state_spaces": ("fig-state-spaces-kernels", 0.088, 0.0, 0.8),
     "latent/elbo": ("fig-elbo-arm", 0.07, 0.12, 0.5),
     "latent/vae": ("fig-vae-plane", 0.12, 0.02, 0.99),
     "latent/beta_vae": ("fig-beta-vae-factors", 0.16, 0.0, 0.94),

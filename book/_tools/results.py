@@ -135,6 +135,22 @@ def choices(group: Group, groups: list[Group]) -> str:
     return ", ".join(parts) or ("one configuration" if len(same) == 1 else "the usual choices")
 
 
+def brief(group: Group, metric: str, groups: list[Group], entries: list[dict[str, Any]]) -> str:
+    """Name a configuration by what its comparison asks of it, and what sets it apart there."""
+    asked: dict[str, Any] = {}
+    rivals = []
+    for other in groups:
+        entry = comparison(entries, other.config, metric)
+        if other.config["experiment"] == group.config["experiment"] and entry:
+            if metric in other.metrics and (entry["published"] or "target" in entry):
+                rivals.append(other)
+            asked = entry["choices"] if other is group else asked
+    told = choices(group, rivals) if len(rivals) > 1 else ""
+    names = {part.partition(" = ")[0] for part in told.split(", ")}
+    parts = [f"{name} = {value}" for name, value in asked.items() if name not in names]
+    return ", ".join([*parts, *([told] if told else [])]) or "one configuration"
+
+
 def table(head: str, rows: list[str]) -> str:
     """Write a Markdown table, its columns aligned to the left."""
     return "\n".join([head, "|" + " :-- |" * (head.count("|") - 1), *rows]) + "\n"
@@ -198,8 +214,8 @@ def compared(groups: list[Group], entries: list[dict[str, Any]]) -> list[Any]:
         for name, ours in sorted(group.metrics.items()):
             entry = comparison(entries, group.config, name)
             if entry and (entry["published"] or "target" in entry):
-                same = [g for g in groups if g.config["experiment"] == experiment]
-                what = f"{experiment}, {choices(group, same)}: {name}".replace("_", " ")
+                how = brief(group, name, groups, entries)
+                what = f"{experiment}, {how}: {name}".replace("_", " ")
                 where = chapter_of(experiment)
                 row = title_of(where), what, ours, entry, published(entry), verdict(ours, entry)
                 found.append((ORDER.index(where) if where in ORDER else len(ORDER), row))
@@ -237,7 +253,7 @@ def summary(groups: list[Group], entries: list[dict[str, Any]]) -> str:
             beside, source = published(entry), entry["published"]
             cells = [
                 f"`{group.config['experiment']}`",
-                choices(group, groups),
+                brief(group, name, groups, entries),
                 name.replace("_", " "),
                 f"{ours} ({ours.over})",
                 f"{beside} ([{source['name']}]({source['url']}))",

@@ -106,7 +106,7 @@ sketch.show(
 
 # %%
 torch.manual_seed(seed)
-data = load("fashion-mnist")
+data = load("fashion-mnist").cut(subset)
 x, y = data.examples("test", 2000)
 sizes = f"{len(data.train[0]):,} training and {len(data.test[0]):,} test"
 Markdown(f"{sizes} images, source: {data.source}.")
@@ -598,10 +598,11 @@ show(
 judge = extractor_of("fashion-mnist")
 frechet = metrics.Frechet(data.examples("test")[0], judge.model)
 real = data.examples("train", len(data.test[0]))[0]
+many = len(data.test[0]) // 2
 ways = {
-    "VAE, codes from the prior": (model, torch.randn(5000, 32)),
-    "autoencoder, variances": (ae, gaussian_codes(codes_seen, 5000, False)),
-    "autoencoder, covariances": (ae, gaussian_codes(codes_seen, 5000, True)),
+    "VAE, codes from the prior": (model, torch.randn(many, 32)),
+    "autoencoder, variances": (ae, gaussian_codes(codes_seen, many, False)),
+    "autoencoder, covariances": (ae, gaussian_codes(codes_seen, many, True)),
 }
 distances = frechet.brackets(real)
 sure = {"test images": x, "copies by the VAE": in_parts(model.code, x)}
@@ -641,7 +642,7 @@ pairs = torch.stack(
     [x[y == k][i] for k, i in ((9, 1), (7, 2), (0, 3), (7, 4))]
 )
 ends = torch.stack([x[y == k][i] for k, i in ((7, 1), (9, 2), (3, 3), (0, 4))])
-places = torch.linspace(0, 1, 7)
+places = torch.linspace(0, 1, 5)
 
 
 def between(t):
@@ -691,8 +692,8 @@ Markdown(
 # The other 31 numbers stay at the code of one ankle boot.
 
 # %% tags=["hide-input"]
-steps = torch.linspace(-3, 3, 9)
-moved = {f"z{k + 1} ({rates[k]:.2f} nats)": k for k in order[:8].tolist()}
+steps = torch.linspace(-3, 3, 7)
+moved = {f"z{k + 1} ({rates[k]:.2f} nats)": k for k in order[:6].tolist()}
 
 
 def boot(name, value):
@@ -708,9 +709,9 @@ Explorable(
     [list(moved), [f"{s:+.1f}" for s in steps]],
     ["dimension", "its value"],
     alt="One garment whose shape and brightness change with a latent dimension.",
-    caption="Traversals of the eight dimensions with the highest rate. What a "
+    caption="Traversals of the six dimensions with the highest rate. What a "
     "dimension does is not one property: nothing in the bound asks for that.",
-    start=[0, 6],
+    start=[0, 5],
     live=figures.Live(boot),
 )
 
@@ -762,7 +763,7 @@ show(
 
 # %% tags=["hide-input"]
 quantiles = torch.distributions.Normal(0.0, 1.0).icdf(
-    torch.linspace(0.02, 0.98, 6)
+    torch.linspace(0.02, 0.98, 5)
 )
 with torch.no_grad():
     tiles = plane.decode(torch.cartesian_prod(quantiles, quantiles)).mean
@@ -770,7 +771,7 @@ show(
     figures.latent_grid(tiles, quantiles),
     "The plane of the VAE decoded, at the quantiles of the prior: most places "
     "are some garment.",
-    alt="A square of 6 by 6 garments that change smoothly.",
+    alt="A square of 5 by 5 garments that change smoothly.",
     label="fig-vae-plane",
 )
 
@@ -1466,7 +1467,7 @@ check("prop-vae-calibrated").equal(
 # %% tags=["hide-input"]
 table = []
 torch.manual_seed(seed)
-noise = torch.randn(3000, 32)
+noise = torch.randn(min(3000, many), 32)
 for name, one in finished.items():
     if name not in ("Gaussian", "continuous Bernoulli"):
         continue  # there is next to nothing to win
@@ -1880,7 +1881,7 @@ show(
 # Here with 1,500 images of each set, to be quick (`amount`).
 
 # %%
-amount, digits = 1_500, load("mnist")
+amount, digits = min(subset or 1_500, 1_500), load("mnist")
 
 
 def tune(encoder, images, labels, epochs):
@@ -2017,7 +2018,7 @@ table = []
 for name, (m, z) in coded.items():
     for parts in (1, 20):
         mixture = GaussianMixture(parts, reg_covar=1e-4, random_state=seed)
-        new = torch.from_numpy(mixture.fit(z.double()).sample(5000)[0]).float()
+        new = torch.from_numpy(mixture.fit(z.double()).sample(many)[0]).float()
         pictures = in_parts(lambda part, m=m: m.decode(part).mean, new)
         found = frechet.distance(pictures)
         table.append(

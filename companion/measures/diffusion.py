@@ -59,7 +59,7 @@ class OfDrawing:
     def __call__(self, model: Diffusion, data: Dataset) -> dict[str, Estimate]:
         real = data.seen_as("unit").examples("test", WHOLE)[0].cpu()
         whole, found = len(real) == WHOLE, {}
-        frechet, n = Frechet(real, self.network), DRAWN if whole else max(len(real) // 8, 10)
+        frechet, n = Frechet(real, self.network), DRAWN if whole else max(len(real) // 32, 10)
         x, y = data.examples("test", min(BOUND, max(n // 10, 2)))
         bits = bits_per_dimension(model, x, y if model.classes else None)  # soon done, so first
         for steps, (eta, how) in product(BUDGETS, ((0.0, ""), (1.0, ", fresh noise"))):

@@ -2,6 +2,9 @@
 
 python tests/bench/states.py    write `companion/nets/measured.json`, which a chapter shows, and
                                 the section of `book/benchmarks.md`; needs mambapy 1.2.0
+
+A whole block is also measured beside the one of transformers that needs no CUDA kernels, if
+transformers is installed.
 """
 
 import importlib.util
@@ -10,13 +13,16 @@ import multiprocessing
 import platform
 import time
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import torch
 from page import put
 from torch import Tensor
 
+from companion.models.states import Block
 from companion.nets.scan import selective_scan
 
 TITLE = "## The selective scan"
@@ -115,6 +121,29 @@ def row(n: int, length: int, d: int, state: int) -> dict[str, float]:
     return found
 
 
+def of_blocks() -> list[str]:
+    """A block beside that of transformers in plain PyTorch, as lines of a table."""
+    if importlib.util.find_spec("transformers") is None:
+        return ["", "transformers was not installed."]
+    from transformers import MambaConfig, MambaModel
+
+    shape: Any = dict(vocab_size=16, hidden_size=32, state_size=16, num_hidden_layers=1)
+    theirs: Any = MambaModel(MambaConfig(**shape, use_cache=False)).layers[0]
+    lines = [
+        "", "A block of width 32 at length 1,024, forward and backward, beside "
+        f"transformers {version('transformers')} without its CUDA kernels.", "",
+        "| sequences | ours, s | transformers, s | ratio |", "|" + " --: |" * 4,
+    ]  # fmt: skip
+    ours = Block(32)
+    for n in (1, 8):
+        x = torch.randn(n, 1024, 32, requires_grad=True)
+        turns = [(once(ours, [x]), once(theirs, [x])) for _ in range(TURNS + 1)][1:]
+        a, b = (median(column) for column in zip(*turns, strict=True))
+        lines.append(f"| {n} | {a:.3f} | {b:.2f} | {b / a:.0f} |")
+        print(lines[-1], flush=True)
+    return lines
+
+
 def main() -> None:
     """Measure, print, and write the record and the section."""
     torch.set_num_threads(1)
@@ -141,7 +170,7 @@ def main() -> None:
         cells += [*(f"{m:,.0f}" for m in most), f"{times[1] / times[0]:.2f}"]
         cells += [f"{times[2] / times[0]:.2f}", f"{most[0] / most[2]:.2f}"]
         lines.append(f"| {' | '.join(cells)} |")
-    put("\n".join(lines) + "\n", TITLE)
+    put("\n".join(lines + of_blocks()) + "\n", TITLE)
 
 
 if __name__ == "__main__":

@@ -42,3 +42,31 @@ document.addEventListener("DOMContentLoaded", () => {
     });
   }
 });
+
+// The results' table shows the rows that hold all words of its filter, and their chapters.
+document.addEventListener("DOMContentLoaded", () => {
+  const table = document.querySelector(".companion-overview");
+  if (!table) return;
+  const label = document.createElement("label");
+  const field = document.createElement("input");
+  field.type = "search";
+  field.placeholder = "vae, Fréchet, reached …";
+  label.className = "overview-filter";
+  label.append("Show only ", field);
+  table.before(label);
+  const plain = (text) => text.normalize("NFD").replace(/\p{M}/gu, "").toLowerCase();
+  field.addEventListener("input", () => {
+    const words = plain(field.value).split(/\s+/);
+    let chapter;
+    for (const row of table.tBodies[0].rows) {
+      if (row.querySelector("th")) {
+        chapter = row;
+        chapter.hidden = true;
+        continue;
+      }
+      const text = plain(`${chapter.textContent} ${row.textContent}`);
+      row.hidden = !words.every((word) => text.includes(word));
+      if (!row.hidden) chapter.hidden = false;
+    }
+  });
+});
