@@ -13,8 +13,7 @@ folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 unset PYTHONPATH
 "${PYTHON:-python3}" -m venv "$folder" || exit 3
-"$folder/bin/pip" install -q transformers==5.24.0 torch==2.15.0 numpy==2.4.6 || exit 3
-"$folder/bin/pip" install -q --no-deps mambapy==1.2.0 || exit 3
+"$folder/bin/pip" install -q transformers==5.24.0 torch==2.15.0 mambapy==1.2.0 numpy==2.4.6 || exit 3
 cd "$folder"
 HF_HUB_OFFLINE=1 bin/python - <<'END'
 import time

@@ -149,6 +149,7 @@ def test_histories_tell_test_from_training() -> None:
         (12345.0, 62.0, "12,340 ± 60"),
         (0.5, 0.0, "0.5"),
         (float("nan"), 0.1, "nan"),
+        (float("-inf"), 0.0, "-∞"),
     ],
 )
 def test_a_number_keeps_the_digits_its_error_allows(value: float, error: float, text: str) -> None:

@@ -170,6 +170,21 @@ def test_the_verdict_follows_the_numbers(
     assert f"| 80 to 82 % ([Known](https://example.org)) | {said.partition(';')[0]} |" in readme
 
 
+def test_a_compared_row_is_named_by_its_comparison_and_not_by_all_that_was_trained(
+    tool: ModuleType, root: Path
+) -> None:
+    add(root, 0, 0.9)
+    for seed in (1, 2):  # of another width, with nothing to compare to
+        add(root, seed, 0.7, latent=3, choices={"latent": 3, "width": 16})
+    (root / "book/published_numbers.json").write_text(json.dumps({"comparisons": [BESIDE]}))
+    page, readme = made(tool, root)
+    assert "<td>tiny, latent = 2: accuracy<br>" in page and "width = 8" not in readme
+    add(root, 4, 0.8, choices={"latent": 2, "width": 16})  # now two that are compared
+    page, _ = made(tool, root)
+    assert "tiny, latent = 2, width = 8: accuracy" in page
+    assert "tiny, latent = 2, width = 16: accuracy" in page
+
+
 def test_in_a_picture_better_is_to_the_right(tool: ModuleType) -> None:
     ours = tool.Result(84.0, 0.5, "3 seeds", "%")
 

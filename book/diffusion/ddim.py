@@ -1482,7 +1482,8 @@ root = torch.stack([error[S].mean().sqrt() for S in trips_of])
 trip_slope = np.polyfit(np.log(trips_of), root.log().numpy(), 1)[0]
 Markdown(
     "The root of the mean squared error falls as the number of strides to "
-    f"the power {trip_slope:.2f} ({len(x)} digits, five numbers of strides). "
+    f"the power {trip_slope:.2f} ({len(x)} digits, {len(trips_of)} numbers of "
+    "strides). "
     "The published numbers are of other pictures."
 )
 

@@ -1334,11 +1334,11 @@ show(
     curves(
         {"mean of ten steps": (10 * torch.arange(1, 7) - 5, chunks)},
         "step",
-        "squared error of the velocity",
+        "squared error",
         height=2.2,
         alt="A curve that falls steeply, then slowly.",
     ),
-    "Loss of the plain loop on 600 digits, by step. Saying 0 would cost about "
+    "The velocity's error in the plain loop on 600 digits. Saying 0 would cost about "
     "1: the velocity has about the variance of image and noise.",
     label="fig-ddpm-loop",
 )
