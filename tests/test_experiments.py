@@ -79,7 +79,8 @@ CHANGED = {
         data="mnist", couplings=6, width=16, images=7, rate=1e-4, horizon=13
     ),
     "realnvp": dict(
-        data="mnist", each=3, width=16, blocks=2, images=7, rate=1e-4, horizon=13
+        data="mnist", each=3, width=16, blocks=2, images=7, rate=1e-4, horizon=13,
+        learned_noise=True,
     ),
     "copying": dict(
         mixer="fixed", gate=False, length=20, letters=3, width=16, layers=2, rate=1e-3, horizon=13

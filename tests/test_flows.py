@@ -16,6 +16,7 @@ from companion.models.bijections import (
     Permutation,
     Squeeze,
 )
+from companion.models.dequantise import LearnedNoise, uniform_noise
 from companion.models.flows import (
     CHECKERBOARD,
     Flow,
@@ -206,6 +207,59 @@ def test_dequantised_terms_bound_the_probability_of_an_image():
     assert ((drawn.mean(0) - p.mean(0)).abs() < 4.5 * error + 1e-3).all()
     assert (p.mean(0) <= exact + 1e-9).all() and (p.mean(0) < exact - 1e-4).any()
     assert (flow.weighted(k, 500) < -p.mean(0) + 0.02).all()
+
+
+def loud(noise: LearnedNoise, std: float = 0.2) -> LearnedNoise:
+    """Noise whose couplings have weights that matter, in double precision."""
+    for weight in noise.parameters():
+        nn.init.normal_(weight, std=std)
+    return noise.double()
+
+
+def test_the_density_of_learned_noise_is_that_of_what_it_draws():
+    """log |det du/dnoise| by automatic differentiation, and u between 0 and 1."""
+    torch.manual_seed(0)
+    noise = loud(LearnedNoise(width=4))
+    x = torch.randint(256, (3, 1, 4, 4)).double()
+    drawn = torch.randn(3, 4, 2, 2).double()
+    u, log_det = noise.spread(x, drawn)
+    assert u.shape == x.shape and (u > 0).all() and (u < 1).all()
+    for k in range(3):
+        J = torch.autograd.functional.jacobian(
+            lambda v, k=k: noise.spread(x[k : k + 1], v.view(1, 4, 2, 2))[0].flatten(),
+            drawn[k].flatten(),
+        )
+        torch.testing.assert_close(torch.linalg.slogdet(J)[1], log_det[k])
+
+
+def test_learned_noise_begins_uniform_and_sees_the_image_later():
+    torch.manual_seed(0)
+    x = torch.randint(256, (64, 1, 4, 4)).double()
+    still = LearnedNoise(width=4).double()
+    for coupling in still.layers:
+        nn.init.zeros_(coupling.net[-1].weight)
+    assert still(x)[1].abs().max() < 1e-12
+    noise, drawn = loud(still), torch.zeros(64, 4, 2, 2).double()
+    assert noise.spread(x, drawn)[0].std(0).min() > 0.01
+    with pytest.raises(ValueError, match="at least 2 couplings"):
+        LearnedNoise(couplings=1)
+
+
+def test_every_noise_estimates_the_same_probability_of_an_image():
+    """The mean of p(k + u) / q(u | k) is P(k) for any q, within four standard errors."""
+    torch.manual_seed(0)
+    flow = multi_scale_flow(2, 4, side=4, learned_noise=True).double()
+    k, found, learned = torch.full((5000, 1, 4, 4), 100), [], loud(flow.between, 0.08)
+    for flow.between in (learned, None):
+        with torch.no_grad():
+            weights = (-flow.terms(k)["nll"] + 100).exp()
+        found.append((weights.mean(), weights.std() / len(k) ** 0.5))
+    (one, slack), (two, more) = found
+    assert slack < 0.1 * one and more < 0.1 * two
+    assert (one - two).abs() < 4 * (slack**2 + more**2).sqrt()
+    log_q = learned(k.double())[1]
+    assert log_q.std() > 0.1 and log_q.mean() > 0  # a mean log-density on a unit cube
+    assert uniform_noise(k.double())[1].abs().max() == 0
 
 
 class Affine(nn.Module):

@@ -82,7 +82,11 @@ def halves_image_flow(
 
 def realnvp(
     data: str = "fashion-mnist", each: int = 2, width: int = 24, blocks: int = 1,
-    images: int = 0, rate: float = 5e-3, horizon: int = 7,
+    images: int = 0, rate: float = 5e-3, horizon: int = 7, learned_noise: bool = False,
 ) -> Recipe:  # fmt: skip
-    """Train a multi-scale RealNVP: checkerboards and channels at two scales, by convolutions."""
-    return recipe(multi_scale_flow(each, width, blocks), data, images, rate, horizon)
+    """Train a multi-scale RealNVP: checkerboards and channels at two scales, by convolutions.
+
+    learned_noise: variational dequantisation in place of uniform noise.
+    """
+    model = multi_scale_flow(each, width, blocks, learned_noise=learned_noise)
+    return recipe(model, data, images, rate, horizon)

@@ -21,6 +21,7 @@ from companion.models.bijections import (
     back_through,
     through,
 )
+from companion.models.dequantise import LearnedNoise, uniform_noise
 from companion.nets.coupling import conv_net, dense_net
 
 LEVELS = 256  # of a pixel
@@ -73,11 +74,18 @@ class Flow(nn.Module):
 
 
 class ImageFlow(Flow):
-    """A flow over images whose pixels are whole numbers 0..255, by uniform dequantisation.
+    """A flow over images whose pixels are whole numbers 0..255, by dequantisation.
 
-    Each pixel k becomes y = k + u with u uniform in [0, 1), and the density of y is what is
-    learned; E log p(k + u) <= log P(k), the probability of the image (Theis et al. 2016).
+    Each pixel k becomes y = k + u with u in [0, 1) from a density q(u | k), uniform unless
+    `between` says otherwise, and the density p of y is what is learned: the mean of
+    log p(k + u) - log q(u | k) is at most log P(k) (Theis et al. 2016, Ho et al. 2019).
     """
+
+    def __init__(
+        self, layers: Sequence[nn.Module], noise: int, between: LearnedNoise | None = None
+    ) -> None:
+        super().__init__(layers, noise)
+        self.between = between
 
     def terms(self, x: Tensor) -> dict[str, Tensor]:
         """Nats that each image costs, at one draw of u: an upper bound, in expectation. (B,).
@@ -86,11 +94,12 @@ class ImageFlow(Flow):
         """
         if x.is_floating_point():
             raise TypeError(f"terms() takes pixels that are whole numbers 0..255, got {x.dtype}")
-        y = x.to(next(self.parameters()).dtype)
-        return {"nll": -self.log_prob(y + torch.rand_like(y))}
+        k = x.to(next(self.parameters()).dtype)
+        u, log_q = (self.between or uniform_noise)(k)
+        return {"nll": log_q - self.log_prob(k + u)}
 
     def weighted(self, x: Tensor, draws: int) -> Tensor:
-        """-log of the mean density over `draws` of u: a tighter bound, nats, (B,)."""
+        """-log of the mean of p / q over `draws` of u: a tighter bound, nats, (B,)."""
         found = torch.stack([-self.terms(x)["nll"] for _ in range(draws)])
         return -log_mean_exp(found, 0)
 
@@ -159,19 +168,21 @@ def scale(channels: int, each: int, width: int, blocks: int, bound: float) -> li
 
 
 def multi_scale_flow(
-    each: int = 3, width: int = 32, blocks: int = 1, side: int = 28, bound: float = BOUND
-) -> ImageFlow:
+    each: int = 3, width: int = 32, blocks: int = 1, side: int = 28, bound: float = BOUND,
+    learned_noise: bool = False,
+) -> ImageFlow:  # fmt: skip
     """Image flow of two scales: half of the numbers leave after the first (Dinh et al. 2017).
 
-    each: couplings of each kind at each scale. Raises ValueError unless 4 divides the side and
-    each >= 2, or some pixels would never move.
+    each: couplings of each kind at each scale; learned_noise: dequantise by `LearnedNoise`.
+    Raises ValueError unless 4 divides the side and each >= 2, or some pixels would never move.
     """
     if side % 4 or each < 2:
         raise ValueError(f"needs a side that 4 divides and each >= 2, got {side} and {each}")
     inner = [*scale(2, each, width, blocks, bound), Flatten((8, side // 4, side // 4))]
     outer = scale(1, each, width, blocks, bound)
     out = FactorOut((4, side // 2, side // 2), inner)
-    return ImageFlow([Logit(LEVELS), *outer, out], side * side)
+    between = LearnedNoise() if learned_noise else None
+    return ImageFlow([Logit(LEVELS), *outer, out], side * side, between)
 
 
 class RoundTrip(NamedTuple):
