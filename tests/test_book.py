@@ -138,7 +138,14 @@ def test_built_page_shows_no_error(book: Path, page: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "chapter", ["likelihood/digit_networks", "latent/vae", "adversarial/gan", "diffusion/ddpm"]
+    "chapter",
+    [
+        "likelihood/digit_networks",
+        "latent/vae",
+        "flows/realnvp",
+        "adversarial/gan",
+        "diffusion/ddpm",
+    ],
 )
 def test_the_first_page_of_a_family_shows_a_training_in_plain_pytorch(
     book: Path, chapter: str

@@ -22,10 +22,13 @@ from companion.train.state import State
 
 SMALL = {"channels": (8, 16)}  # a U-Net for tests
 LIGHT = {"width": 8, "layers": 2}  # a transformer for tests
+THIN = {"width": 8}  # a flow for tests
 BASE = {
     "ddpm": SMALL,
     "image_gpt": LIGHT,
     "pixel_cnn": LIGHT,
+    "halves_image_flow": THIN,
+    "realnvp": THIN,
 }  # choices beside which one is changed
 CHANGED = {
     "autoencoder": dict(
@@ -68,6 +71,16 @@ CHANGED = {
     "image_gpt": dict(
         data="persian", width=16, layers=1, heads=4, block=1, window=1, factorised=False,
         tied=True, labels=True, falls=False, split="85/10/5", images=7, rate=1e-4, horizon=13,
+    ),
+    "point_flow": dict(
+        data="eight-gaussians", couplings=4, width=16, bounded=False, rate=1e-4, horizon=13
+    ),
+    "halves_image_flow": dict(
+        data="mnist", couplings=6, width=16, images=7, rate=1e-4, horizon=13
+    ),
+    "realnvp": dict(
+        data="mnist", each=3, width=16, blocks=2, images=7, rate=1e-4, horizon=13,
+        learned_noise=True,
     ),
     "copying": dict(
         mixer="fixed", gate=False, length=20, letters=3, width=16, layers=2, rate=1e-3, horizon=13
@@ -165,6 +178,9 @@ SETTINGS = {  # player: optimizer, rate, betas, updates in a step
     ("made", ()): {"model": (ADAM, 1e-3, (0.9, 0.99), 1)},
     ("pixel_cnn", ()): {"model": (ADAM, 3e-3, (0.9, 0.99), 1)},
     ("image_gpt", ()): {"model": (ADAM, 3e-3, (0.9, 0.99), 1)},
+    ("point_flow", ()): {"flow": (ADAM, 3e-3, (0.9, 0.999), 1)},
+    ("halves_image_flow", ()): {"flow": (ADAM, 2e-3, (0.9, 0.99), 1)},
+    ("realnvp", ()): {"flow": (ADAM, 5e-3, (0.9, 0.99), 1)},
     ("digit_network", (("optimizer", "sgd"), ("rate", 0.01))): {
         "network": (torch.optim.SGD, 1e-2, None, 1)
     },
@@ -178,9 +194,13 @@ SETTINGS = {  # player: optimizer, rate, betas, updates in a step
 BATCHES = {
     "gan": 64, "wgan": 64, "face_vae": 32, "digit_network": 64, "made": 64, "pixel_cnn": 32,
     "image_gpt": 16, "copying": 32, "induction_heads": 32, "digit_sequence": 16,
+    "point_flow": 200, "halves_image_flow": 32, "realnvp": 32,
 }  # fmt: skip
 CLIPPED = ("made", "pixel_cnn", "image_gpt", "copying", "induction_heads", "digit_sequence")
 AVERAGED = {"ddpm": (0.999, 1.0)} | dict.fromkeys(CLIPPED, (0.0, 1.0))  # decay, largest gradient
+AVERAGED |= {"point_flow": (0.0, 5.0)} | dict.fromkeys(
+    ("halves_image_flow", "realnvp"), (0.0, 500.0)
+)
 
 
 @pytest.mark.parametrize(("asked", "expected"), SETTINGS.items(), ids=lambda key: str(key)[:30])

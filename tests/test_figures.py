@@ -212,3 +212,13 @@ def test_bad_input_gets_one_sentence(wrong: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message) as raised:
         wrong()
     assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("height", [1.8, 2.4, 3.4])
+def test_a_long_label_of_an_upright_axis_stays_on_the_picture(height):
+    """It was cut at both ends where a figure was low."""
+    line = (np.arange(3.0), np.arange(3.0))
+    figure = curves({"a": line}, "x", "mean squared error per pixel, test", height=height)
+    figure.draw_without_rendering()
+    label = figure.axes[0].yaxis.label.get_window_extent()
+    assert label.y0 >= 0 and label.y1 <= figure.bbox.height

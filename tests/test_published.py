@@ -27,7 +27,12 @@ CONFIG = {
     "wall_seconds", "versions", "commit", "hardware", "fingerprint",
 }  # fmt: skip
 
-DRAWN = {"selective copying", "induction"}  # by the package, all of it, in a second
+DRAWN = {
+    "selective copying",
+    "induction",
+    "two-moons",
+    "eight-gaussians",
+}  # by the package, all of it, in a second
 WHOLE = [run for run in RUNS if not run.config.get("record_only")]
 
 published = pytest.mark.parametrize("run", RUNS, ids=[run.name for run in RUNS])

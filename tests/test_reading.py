@@ -28,6 +28,20 @@ def test_no_formula_is_cut_and_no_line_begins_with_a_comma(visit: Any, page: str
         assert shown.evaluate(ORPHANS) == [], width
 
 
+@pytest.mark.parametrize("page", ["book/benchmarks", "book/results", "book/latent/vae"])
+def test_a_table_that_goes_on_beyond_the_screen_fades_there(visit: Any, page: str) -> None:  # noqa: F811
+    """On pages without a formula, too, and no longer once it is scrolled to its end."""
+    shown = visit(viewport={"width": 390, "height": 800}).open(page)
+    boxes = ".pst-scrollable-table-container, .cell_output .text_html"
+    goes_on = "box => box.scrollWidth > box.clientWidth + 2 && box.querySelector('table') !== null"
+    wide = [box for box in shown.locator(boxes).element_handles() if box.evaluate(goes_on)]
+    assert wide
+    assert all(box.evaluate("box => box.matches('.goes-on')") for box in wide)
+    wide[0].evaluate("box => { box.scrollLeft = box.scrollWidth; }")
+    shown.wait_for_timeout(200)
+    assert not wide[0].evaluate("box => box.matches('.goes-on')")
+
+
 @pytest.mark.parametrize("script", SCRIPTS, ids=name)
 def test_code_is_a_small_part_of_a_page(visit: Any, script: Path) -> None:  # noqa: F811
     shown = visit().open(f"book/{name(script)}")

@@ -13,6 +13,7 @@ from companion.experiments.faces import (
     four_layer_face_vae,
     two_layer_face_vae,
 )
+from companion.experiments.flows import halves_image_flow, point_flow, realnvp
 from companion.experiments.images import autoencoder, classifier, extractor, extractor_of, vae
 from companion.experiments.sequences import copying, digit_sequence, induction_heads
 from companion.experiments.sprites import beta_tcvae, beta_vae
@@ -25,7 +26,7 @@ from companion.words import nearest
 KNOWN = (
     autoencoder, vae, classifier, extractor, beta_vae, beta_tcvae, two_layer_face_vae,
     four_layer_face_vae, face_vae, face_reader, gan, wgan, ddpm, digit_network,
-    made, pixel_cnn, image_gpt,
+    made, pixel_cnn, image_gpt, point_flow, halves_image_flow, realnvp,
     copying, induction_heads, digit_sequence,
 )  # fmt: skip
 EXPERIMENTS = {experiment.__name__: experiment for experiment in KNOWN}
@@ -83,11 +84,14 @@ __all__ = [
     "face_vae",
     "four_layer_face_vae",
     "gan",
+    "halves_image_flow",
     "image_gpt",
     "induction_heads",
     "made",
     "measure_by_name",
     "pixel_cnn",
+    "point_flow",
+    "realnvp",
     "recall_by_name",
     "two_layer_face_vae",
     "vae",

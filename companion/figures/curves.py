@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from companion.figures.style import Mark, blank, darker, marks
+from companion.figures.style import Mark, blank, darker, marks, upright
 
 Series = tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]
 APART = 15.0  # CSS pixels between two labels
@@ -35,7 +35,7 @@ def curves(
     figure = blank(height)
     figure.set_label(alt)
     axes = figure.subplots()
-    axes.set(xlabel=xlabel, ylabel=ylabel, xscale=scales[0], yscale=scales[1])
+    axes.set(xlabel=xlabel, ylabel=upright(ylabel, height), xscale=scales[0], yscale=scales[1])
     chosen = marks(list(lines))
     for label, line in lines.items():
         draw(axes, line, chosen[label], label)

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from companion.figures.style import DPI, INK, WIDTH, Mark, blank, marks, text_width
+from companion.figures.style import DPI, INK, WIDTH, Mark, blank, marks, text_width, upright
 from companion.words import nearest
 
 Rows = Sequence[Mapping[str, Any]]
@@ -38,7 +38,7 @@ def history_curves(
     chosen = marks(list(runs))
     for axes, term in zip(panels, terms, strict=False):
         name = terms[term] if isinstance(terms, Mapping) else f"{term} (nats per image)"
-        axes.set(xlabel="epoch", ylabel=name)
+        axes.set(xlabel="epoch", ylabel=upright(name, 2.6))
         axes.xaxis.get_major_locator().set_params(integer=True)  # there is no half an epoch
         for label, rows in runs.items():
             draw_history(axes, rows, term, chosen[label])

@@ -1,5 +1,6 @@
 """One look for every figure: sizes, colours and marks; the same model, the same mark."""
 
+import textwrap
 from itertools import count
 from typing import NamedTuple
 
@@ -94,6 +95,15 @@ def blank(height: float, width: float = WIDTH) -> Figure:
     figure = Figure(figsize=(width, height), dpi=DPI, layout="constrained")
     FigureCanvasAgg(figure)
     return figure
+
+
+def upright(label: str, height: float) -> str:
+    """Break a label that runs up an axis into lines that fit a figure of `height` inches.
+
+    A label with a formula is left as it is: a line must not end within one.
+    """
+    fits = int(0.72 * height * 72 / (0.55 * RC["axes.labelsize"]))
+    return label if "$" in label else textwrap.fill(label, max(fits, 8))
 
 
 def plain_name(name: str) -> str:

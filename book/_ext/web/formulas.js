@@ -75,17 +75,9 @@ const sides = (block) => {
 
 const places = () => document.querySelectorAll(".math.notranslate");
 
-// A wide table fades at the edge beyond which it goes on.
-const mark = (box) => {
-  const more = box.scrollWidth - box.clientWidth - box.scrollLeft;
-  box.classList.toggle("goes-on", more > 2);
-};
-
-const BOXES = ".scrolls, .pst-scrollable-table-container, .cell_output .text_html";
-
 window.companionFit = (root = document) => {
   root.querySelectorAll(".math.notranslate").forEach(fit);
-  root.querySelectorAll(BOXES).forEach(mark);
+  window.companionMark?.(root);
 };
 
 document.addEventListener("DOMContentLoaded", async () => {
@@ -100,10 +92,5 @@ document.addEventListener("DOMContentLoaded", async () => {
   });
   // A formula in a fold has no size until the fold opens.
   document.addEventListener("toggle", (event) => window.companionFit(event.target), true);
-  document.addEventListener(
-    "scroll",
-    (event) => event.target.matches?.(BOXES) && mark(event.target),
-    { capture: true, passive: true },
-  );
   stopped(true);
 });

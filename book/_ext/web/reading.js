@@ -70,3 +70,21 @@ document.addEventListener("DOMContentLoaded", () => {
     }
   });
 });
+
+// A wide table or formula fades at the edge beyond which it goes on.
+const BOXES = ".scrolls, .pst-scrollable-table-container, .cell_output .text_html";
+const mark = (box) => {
+  const more = box.scrollWidth - box.clientWidth - box.scrollLeft;
+  box.classList.toggle("goes-on", more > 2);
+};
+window.companionMark = (root = document) => root.querySelectorAll(BOXES).forEach(mark);
+document.addEventListener("DOMContentLoaded", () => {
+  window.companionMark();
+  addEventListener("resize", () => window.companionMark());
+  document.addEventListener("toggle", (event) => window.companionMark(event.target), true);
+  document.addEventListener(
+    "scroll",
+    (event) => event.target.matches?.(BOXES) && mark(event.target),
+    { capture: true, passive: true },
+  );
+});

@@ -1,0 +1,92 @@
+"""Chapter `flows/realnvp`: normalising flows of points and of images."""
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from companion.data import Dataset, load
+from companion.data.dataset import fingerprint
+from companion.data.forms import as_bytes
+from companion.maths import cosine
+from companion.measures.flows import of_all, of_few
+from companion.models.bijections import BOUND
+from companion.models.flows import ImageFlow, halves_flow, multi_scale_flow, plane_flow
+from companion.recipes import Player, Recipe, own_terms
+from companion.words import nearest
+from companion.worlds.gaussians import eight_gaussians, two_moons
+
+SHOWN = 9  # images that each epoch leaves in the run, always of the same random numbers
+POINTS: dict[str, Callable[[int], Dataset]] = {
+    "two-moons": two_moons, "eight-gaussians": eight_gaussians
+}  # fmt: skip
+
+
+def shown(model: ImageFlow) -> Tensor:
+    """Images of fixed random numbers, as they are kept: uint8 (9, 1, 28, 28)."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return as_bytes(model.sample(SHOWN))
+
+
+def first_images(name: str, n: int) -> Dataset:
+    """Load images with the first n training images only; 0: all. ValueError if there are fewer."""
+    data = load(name)
+    if not 0 <= n <= len(data.train[0]):
+        raise ValueError(f"images must be at most the {len(data.train[0])} there are, got {n}")
+    train = tuple(part[: n or None] for part in data.train)
+    return replace(data, train=train, sha256=fingerprint(*train, *data.test))
+
+
+def point_flow(
+    data: str = "two-moons", couplings: int = 8, width: int = 64, bounded: bool = True,
+    rate: float = 3e-3, horizon: int = 30,
+) -> Recipe:  # fmt: skip
+    """Train RealNVP in the plane, on 10,000 points of a law whose density is known.
+
+    bounded: keep log scales below 2 in size. Raises ValueError for unknown data.
+    """
+    if data not in POINTS:
+        raise ValueError(f"no points are called {data!r} {nearest(data, POINTS)}")
+    model = plane_flow(couplings, width, bound=BOUND if bounded else math.inf)
+    player = Player(
+        model, own_terms, partial(torch.optim.Adam, lr=rate),
+        cosine(horizon, warmup=0.5, floor=0.01),
+    )  # fmt: skip
+    return Recipe(model, {"flow": player}, partial(POINTS[data], 10_000), 200, clip=5.0)
+
+
+def recipe(model: ImageFlow, data: str, images: int, rate: float, horizon: float) -> Recipe:
+    """Train a flow of images by its nats: Adam, the rate rising quickly and then falling.
+
+    In float32: a flow that computed in half precision would not come back.
+    """
+    pace = partial(torch.optim.Adam, lr=rate, betas=(0.9, 0.99))
+    player = Player(model, own_terms, pace, cosine(horizon, warmup=0.1, floor=0.01))
+    return Recipe(
+        model, {"flow": player}, partial(first_images, data, images), 32, form="levels",
+        clip=500.0, precision="no", watch=of_few, measure=of_all, keep=shown,
+    )  # fmt: skip
+
+
+def halves_image_flow(
+    data: str = "fashion-mnist", couplings: int = 4, width: int = 128, images: int = 0,
+    rate: float = 2e-3, horizon: int = 10,
+) -> Recipe:  # fmt: skip
+    """Train the homework sheet's RealNVP: two equal halves, a permutation after each coupling."""
+    return recipe(halves_flow(couplings, width), data, images, rate, horizon)
+
+
+def realnvp(
+    data: str = "fashion-mnist", each: int = 2, width: int = 24, blocks: int = 1,
+    images: int = 0, rate: float = 5e-3, horizon: int = 7, learned_noise: bool = False,
+) -> Recipe:  # fmt: skip
+    """Train a multi-scale RealNVP: checkerboards and channels at two scales, by convolutions.
+
+    learned_noise: variational dequantisation in place of uniform noise.
+    """
+    model = multi_scale_flow(each, width, blocks, learned_noise=learned_noise)
+    return recipe(model, data, images, rate, horizon)

@@ -1,0 +1,41 @@
+"""What chapter `flows/realnvp` asks of flows: nats, bits per dimension, and a tighter reading."""
+
+import math
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+import torch
+
+from companion.data import Dataset
+from companion.estimate import Estimate, mean_of
+from companion.metrics.terms import mean_terms
+
+FEW, WEIGHTED, DRAWS = 2000, 500, 32  # test images watched and weighted; draws of the noise
+AT_ONCE = 250
+
+
+def nats(model: Any, data: Dataset, n: int) -> dict[str, Estimate]:
+    """Mean of the model's terms over the first n test images (0: all), in nats per image."""
+    parts = (model.terms(batch[0]) for batch in data.batches("test", AT_ONCE, n))
+    return mean_terms(parts, "nats")
+
+
+def of_few(model: Any, data: Dataset) -> Mapping[str, Estimate]:
+    """Nats of the first 2,000 test images."""
+    return nats(model, data, FEW)
+
+
+@torch.no_grad()
+def of_all(model: Any, data: Dataset) -> Mapping[str, Estimate]:
+    """Bits per dimension of all test images; of 500, with one draw of noise and with many."""
+    nll, size = nats(model, data, 0)["nll"], data.test[0][0].numel() * math.log(2)
+    bits = Estimate(nll.value / size, nll.error / size, nll.n, "bits/dim")
+    parts = [batch[0] for batch in data.batches("test", AT_ONCE // 5, WEIGHTED)]
+    readings = {"one draw": lambda x: model.terms(x)["nll"]}
+    readings[f"{DRAWS} draws"] = partial(model.weighted, draws=DRAWS)
+    read = {
+        f"bits, {name}": mean_of(torch.cat([ask(x) for x in parts]) / size, "bits/dim")
+        for name, ask in readings.items()
+    }
+    return {"bits": bits, **read}
