@@ -90,6 +90,8 @@ bench: .venv/.ready
 	.venv/bin/python tests/bench/autoregressive.py
 	.venv/bin/python $(PIP) --no-deps "mambapy==1.2.0"
 	.venv/bin/python tests/bench/states.py
+	.venv/bin/python $(PIP) --no-deps "nflows==0.14" "normflows==1.7.3" "zuko==1.6.0"
+	.venv/bin/python tests/bench/flows.py
 
 findings:
 	@PYTHON=$(PYTHON) findings/run.sh
