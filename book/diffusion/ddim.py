@@ -1171,11 +1171,10 @@ Markdown(
 # The floor is that of as many training images, 100 of each class: mean and deviation of 20 draws. (The *first* thousand are no fair sample: they stand much farther from the test images.)
 
 # %%
-frechet = Frechet(
-    data.examples("test", 10_000)[0], extractor_of("mnist").model
-)
-some = torch.randperm(len(data.train[1]), generator=again())[:10_000]
-floor = frechet.floor(*data.take("train", some), 1000)
+many, few = (subset, 10) if subset else (10_000, 1000)
+frechet = Frechet(data.examples("test", many)[0], extractor_of("mnist").model)
+some = torch.randperm(len(data.train[1]), generator=again())[:many]
+floor = frechet.floor(*data.take("train", some), few)
 
 
 def judged(eta, S):

@@ -1464,7 +1464,7 @@ counted = run.metrics["frechet, 50 steps, fresh noise"]["n"]
 judge = extractor_of("mnist")
 frechet = metrics.Frechet(real, judge.model)
 rng = torch.Generator().manual_seed(seed)
-pool = torch.randperm(len(data.train[1]), generator=rng)[:10_000]
+pool = torch.randperm(len(data.train[1]), generator=rng)[: len(real)]
 others, of = data.seen_as("unit").take("train", pool)
 floor = frechet.floor(others, of, counted // 10 * 10)
 _, *marks = frechet.brackets(others[:1000]).values()
@@ -2097,10 +2097,10 @@ show(
 
 # %% tags=["hide-input"]
 stylist = metrics.Frechet(
-    rack.examples("test")[0], extractor_of("fashion-mnist").model
+    rack.examples("test", len(real))[0], extractor_of("fashion-mnist").model
 )
 others, of = rack.take("train", pool)
-bottom, rows = stylist.floor(others, of, 5000), []
+bottom, rows = stylist.floor(others, of, 10 if subset else 5000), []
 for steps, how in product(budgets, (", fresh noise", "")):
     key = f"{steps} steps{how}"
     far, read = clothes.metrics[f"frechet, {key}"], f"recognised, {key}"

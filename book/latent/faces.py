@@ -675,10 +675,13 @@ def ask(a, g):
     return 1 - old if KINDS[g] == "binary" else old - old.sign()
 
 
-few = list(range(split, split + 8))
+few = list(range(split, split + (2 if subset else 8)))
 energy = torch.stack(
     [
-        (drawn_again(few, g, ask(truth[:8], g)) - x[few]).square().sum() / 8
+        (drawn_again(few, g, ask(truth[: len(few)], g)) - x[few])
+        .square()
+        .sum()
+        / len(few)
         for g in range(28)
     ]
 )
@@ -1736,7 +1739,7 @@ encoder, decoder = four_layer_encoder(2 * LATENT), four_layer_decoder(LATENT)
 coloured = tinted(faces[:256]) / 255
 weights = [*encoder.parameters(), *decoder.parameters()]
 adam, curve = torch.optim.Adam(weights, lr=5e-4), []
-for rows in torch.randperm(256).split(16)[:8]:
+for rows in torch.randperm(256).split(8 if subset else 16)[:8]:
     mean, log_variance = encoder(coloured[rows]).chunk(2, 1)
     noise = torch.randn_like(mean)
     logits = decoder(mean + (log_variance / 2).exp() * noise)
