@@ -118,11 +118,10 @@ sketch.show(
 mnist = load_binary("mnist").cut(subset)
 persian = load_binary("persian").cut(subset)
 x_train, train_labels = persian.examples("train", 4000)
-count = 100 if subset else 500  # a trial is short
-every = max(1, len(mnist.test[0]) // count)
-rows = torch.arange(0, len(mnist.test[0]), every)[:count]  # from all over
+every = max(1, len(mnist.test[0]) // 500)
+rows = torch.arange(0, len(mnist.test[0]), every)[:500]  # from all over
 mnist_test = mnist.take("test", rows)[0]
-persian_test, persian_labels = persian.examples("test", count)
+persian_test, persian_labels = persian.examples("test", 500)
 Markdown(f"MNIST: {mnist.source}; Persian digits: {persian.source}.")
 
 # %% [markdown]
