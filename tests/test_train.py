@@ -189,8 +189,11 @@ def test_average_is_its_recursion(runs):
 
 
 def test_watching_leaves_no_trace(runs):
+    calls: list[nn.Module] = []
+
     def loud(model: nn.Module, data: Any) -> dict[str, Estimate]:
         assert not model.training
+        calls.append(model)
         return {"noise": Estimate(torch.randn(7).sum().item(), 0.0, 7)}
 
     def quiet_denoiser() -> Recipe:
@@ -204,6 +207,8 @@ def test_watching_leaves_no_trace(runs):
     after = torch.rand(3)
     assert same(noisy.model.state_dict(), train(quiet_denoiser, 5).model.state_dict())
     assert [row["epoch"] for row in noisy.history if "test/noise" in row] == [2, 4, 5]
+    assert len(calls) == 1 + 3  # a rehearsal; and what was watched last is not measured anew
+    assert noisy.metrics["noise"]["value"] == noisy.history[-1]["test/noise"]
     torch.manual_seed(5)
     assert torch.equal(after, torch.rand(3))  # nor does training, in the caller's numbers
 

@@ -153,7 +153,7 @@ source(ancestral_variance, implicit_step)
 
 # %%
 def carried(kept, ways, eta, step=implicit_step, clock=lambda t, s, S: (t, s)):
-    """Signal and variance of x at each of the times, given x_0."""
+    """Signal and variance of x at each time, given x_0; samplers in rows."""
     clean, rest, e = torch.eye(3)
     signal, variance, found = kept[ways[0]].sqrt(), 1 - kept[ways[0]], []
     S = len(ways) - 1
@@ -162,10 +162,11 @@ def carried(kept, ways, eta, step=implicit_step, clock=lambda t, s, S: (t, s)):
         x = signal * clean + rest
         noise = (x - now.sqrt() * clean) / (1 - now).sqrt()
         guess = Prediction(noise, clean)
-        signal, direction, fresh = step(x, guess, now, then, eta, e)
+        moved = step(x, guess, now, then, eta, e)
+        signal, direction, fresh = moved.split(1, -1)
         variance = direction**2 * variance + fresh**2
-        found.append(torch.stack([signal, variance]))
-    return torch.stack(found)
+        found.append(torch.cat([signal, variance], 1))
+    return torch.cat(found)
 
 
 def other_step(root):
@@ -182,15 +183,15 @@ def other_step(root):
 
 # %%
 ways = [times(S, 1000) for S in (1000, 50, 7)]
-kinds = list(
-    product((cosine_schedule(), linear_schedule()), ways, (0.0, 0.5, 1.0))
-)
-truth = [kept[way[1:]] for kept, way, _ in kinds]
-law = torch.cat([torch.stack([k.sqrt(), 1 - k], 1) for k in truth])
+schedules = cosine_schedule(), linear_schedule()
+each = torch.stack(schedules, 1).repeat(1, 3)[..., None]  # (1001, 6, 1)
+etas = torch.tensor([0.0, 0.5, 1.0]).repeat_interleave(2)[:, None]
+truth = torch.cat([each[way[1:]].flatten() for way in ways])
+law = torch.stack([truth.sqrt(), 1 - truth], 1)
 
 
 def carry(**slip):
-    return torch.cat([carried(*kind, **slip) for kind in kinds])
+    return torch.cat([carried(each, way, etas, **slip) for way in ways])
 
 
 # %%
@@ -1117,7 +1118,7 @@ print(run)
 # Start it from one noise for each digit, and turn the two dials.
 
 # %% tags=["hide-input"]
-budgets = (5, 10, 20, 50)
+budgets = (5, 10, 20) if subset else (5, 10, 20, 50)  # a trial is short
 pictures = {
     (eta, S): drawn(model, 10, S, eta=eta) for eta in etas for S in budgets
 }
@@ -1154,12 +1155,15 @@ Explorable(
 
 # %%
 changed = {
-    eta: (pictures[eta, 10] - pictures[eta, 50]).square().mean().item()
+    eta: (pictures[eta, 10] - pictures[eta, budgets[-1]])
+    .square()
+    .mean()
+    .item()
     for eta in etas
 }
 Markdown(
-    "Mean squared difference between the digits after 10 and after 50 "
-    "strides: "
+    "Mean squared difference between the digits after 10 and after "
+    f"{budgets[-1]} strides: "
     + ", ".join(f"{v:.4f} for η = {eta:g}" for eta, v in changed.items())
     + "."
 )
@@ -1171,11 +1175,10 @@ Markdown(
 # The floor is that of as many training images, 100 of each class: mean and deviation of 20 draws. (The *first* thousand are no fair sample: they stand much farther from the test images.)
 
 # %%
-frechet = Frechet(
-    data.examples("test", 10_000)[0], extractor_of("mnist").model
-)
-some = torch.randperm(len(data.train[1]), generator=again())[:10_000]
-floor = frechet.floor(*data.take("train", some), 1000)
+many, few = (subset, 10) if subset else (10_000, 1000)
+frechet = Frechet(data.examples("test", many)[0], extractor_of("mnist").model)
+some = torch.randperm(len(data.train[1]), generator=again())[:many]
+floor = frechet.floor(*data.take("train", some), few)
 
 
 def judged(eta, S):

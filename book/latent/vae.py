@@ -992,7 +992,7 @@ check("thm-vae-fgsm", of="images, free and clamped").equal(
 # The code of the attack is the formula, and the clamp.
 
 # %%
-show_source(metrics.fgsm)
+show_source(metrics.uphill, metrics.fgsm)
 
 # %% [markdown]
 # Eight classifiers are attacked, each through its own gradient: probes on the codes of two autoencoders and three VAEs, the two joint heads, and the plain classifier.
@@ -1715,7 +1715,7 @@ results_table(table)
 # An honest number needs a model that is trained on the same 80 %: `train(vae, epochs=15, split="80/20")`.
 
 # %%
-other = load("fashion-mnist", split="80/20")
+other = load("fashion-mnist", split="80/20").cut(subset)
 sets = {
     "official test set": data.examples("test", 5000),
     "80/20 test set": other.examples("test", 5000),
@@ -1785,15 +1785,15 @@ def projected(classify, x, y, epsilon, steps=10):
     return moved
 
 
-few, labels = x[:500], y[:500]
+tried, labels = (part[: 200 if subset else 500] for part in (x, y))
 table = []
 for name, victim in {
     "plain classifier": plain_run,
     "joint head": head_run,
 }.items():
     classify = victim.model.classify
-    once = metrics.robust_accuracy(classify, few, labels, 0.02)
-    moved = projected(classify, few, labels, 0.02)
+    once = metrics.robust_accuracy(classify, tried, labels, 0.02)
+    moved = projected(classify, tried, labels, 0.02)
     often = metrics.accuracy(classify, moved, labels)
     table.append({"model": name, "one step, %": once, "ten steps, %": often})
 results_table(table, percent=["one step, %", "ten steps, %"])
@@ -1904,7 +1904,8 @@ fresh = tune(image_encoder(64), *clothes, epochs=4)
 
 # %%
 numbers, test_digits = (
-    digits.examples("train", amount), digits.examples("test", 2000)
+    digits.examples("train", amount),
+    digits.examples("test", min(subset or 2000, 2000)),
 )  # fmt: skip
 starts = {
     "the tuned network": deepcopy(tuned[0]),

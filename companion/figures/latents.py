@@ -68,12 +68,15 @@ def push_apart(figure: Figure, texts: Sequence[Text], rounds: int = 60) -> None:
     boxes = [text.get_window_extent() for text in texts]
     moved = np.zeros(len(texts))
     for _ in range(rounds):
+        before = moved.copy()
         for i, j in combinations(range(len(texts)), 2):
             a, b = boxes[i].translated(0, moved[i]), boxes[j].translated(0, moved[j])
             if a.overlaps(b):
                 up = i if (a.y0, i) > (b.y0, j) else j
                 moved[up] += 1.5
                 moved[i + j - up] -= 1.5
+        if (moved == before).all():  # so would every further round leave them
+            break
     for text, pixels in zip(texts, moved, strict=True):
         x, y = text.get_transform().transform(text.get_position())
         x, y = text.get_transform().inverted().transform((x, y + pixels))

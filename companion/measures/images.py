@@ -15,7 +15,7 @@ from companion.metrics import (
     elbo_terms,
     importance_weighted_nll,
     linear_probe,
-    robust_accuracy,
+    robust_accuracies,
 )
 from companion.metrics.codes import codes
 from companion.models.classifier import Classifier
@@ -47,7 +47,8 @@ class Probe:
 def under_attack(classify: Callable[[Tensor], Tensor], data: Dataset) -> dict[str, Estimate]:
     """Accuracy on the first 2,000 test images under FGSM at each strength."""
     x, y = data.examples("test", ATTACKED)
-    return {f"robust accuracy at {e:g}": robust_accuracy(classify, x, y, e) for e in EPSILONS}
+    found = robust_accuracies(classify, x, y, EPSILONS)
+    return {f"robust accuracy at {e:g}": one for e, one in zip(EPSILONS, found, strict=True)}
 
 
 def of_attack(model: Classifier, data: Dataset) -> dict[str, Estimate]:
@@ -78,14 +79,14 @@ class OfVAE:
     """All that chapter `latent/vae` asks of a VAE, once it is trained.
 
     network: whose features measure the Fréchet distance of its samples. Importance weights are
-    costly: of fewer than 1,000 test images a tenth is weighted, so that a trial stays short.
+    costly: of fewer than 1,000 test images a fiftieth is weighted, so that a trial stays short.
     """
 
     network: Classifier
 
     def __call__(self, model: VAE, data: Dataset) -> dict[str, Estimate]:
         n = len(data.test[0])
-        x = data.examples("test", 1000 if n >= 1000 else max(n // 10, 2))[0]
+        x = data.examples("test", 1000 if n >= 1000 else max(n // 50, 2))[0]
         found = {"nll": importance_weighted_nll(model, x, samples=100), **of_code(model, data)}
         if model.head is not None:
             found |= {**of_labels(model, data), **under_attack(model.classify, data)}

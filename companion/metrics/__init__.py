@@ -6,7 +6,13 @@ from companion.metrics.aggregate import (
     kl_decomposition,
     mutual_information_gap_of_posteriors,
 )
-from companion.metrics.classification import accuracy, fgsm, robust_accuracy
+from companion.metrics.classification import (
+    accuracy,
+    fgsm,
+    robust_accuracies,
+    robust_accuracy,
+    uphill,
+)
 from companion.metrics.codes import active_units, linear_probe
 from companion.metrics.coverage import (
     Overlap,
@@ -41,6 +47,6 @@ __all__ = [
     "gaussian_distance", "imbalance", "importance_scores", "importance_weighted_nll",
     "kl_decomposition", "linear_probe", "mean_of", "mean_terms",
     "mutual_information_gap", "mutual_information_gap_of_posteriors", "overlap",
-    "radial_spectrum", "robust_accuracy", "separated_predictability", "signal_to_noise",
-    "similarity",
+    "radial_spectrum", "robust_accuracies", "robust_accuracy", "separated_predictability",
+    "signal_to_noise", "similarity", "uphill",
 ]  # fmt: skip

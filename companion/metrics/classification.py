@@ -1,6 +1,6 @@
 """Accuracy, and what is left of it under attack."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -26,27 +26,48 @@ def pairs(x: Tensor, y: Tensor, batch: int) -> list[tuple[Tensor, Tensor]]:
     return list(zip(x.split(batch), y.split(batch), strict=True))
 
 
-def fgsm(classify: Classify, x: Tensor, y: Tensor, epsilon: float) -> Tensor:
+def uphill(classify: Classify, x: Tensor, y: Tensor) -> Tensor:
+    """The sign of the loss's gradient at each pixel of images x with labels y."""
+    with torch.enable_grad():
+        x = x.clone().requires_grad_()
+        (gradient,) = torch.autograd.grad(F.cross_entropy(classify(x), y, reduction="sum"), x)
+    return gradient.sign()
+
+
+def fgsm(
+    classify: Classify, x: Tensor, y: Tensor, epsilon: float, signs: Tensor | None = None
+) -> Tensor:
     """Attack by one step along the sign of the loss's gradient, then clamp to [0, 1].
 
     x + epsilon sign(grad_x loss), Goodfellow, Shlens and Szegedy 2015, eq. in section 4;
-    epsilon in units of the pixel range. Raises ValueError if epsilon is negative, or a pixel is
-    outside of [0, 1].
+    epsilon in units of the pixel range; signs: those of the gradient, if they are known. Raises
+    ValueError if epsilon is negative, or a pixel is outside of [0, 1].
     """
     if epsilon < 0:
         raise ValueError(f"epsilon must be 0 or above, got {epsilon}")
     if not x.is_floating_point() or x.min() < 0 or x.max() > 1:
         raise ValueError(f"pixels must be real and in [0, 1], got {x.dtype} up to {x.max():g}")
     pairs(x, y, len(x))
-    with torch.enable_grad():
-        x = x.clone().requires_grad_()
-        (gradient,) = torch.autograd.grad(F.cross_entropy(classify(x), y, reduction="sum"), x)
-    return (x + epsilon * gradient.sign()).clamp(0, 1).detach()
+    signs = uphill(classify, x, y) if signs is None else signs
+    return (x + epsilon * signs).clamp(0, 1).detach()
 
 
 def robust_accuracy(
     classify: Classify, x: Tensor, y: Tensor, epsilon: float, batch: int = 1000
 ) -> Estimate:
     """Accuracy on images that FGSM has moved by at most epsilon in each pixel."""
-    attacked = torch.cat([fgsm(classify, a, b, epsilon) for a, b in pairs(x, y, batch)])
-    return accuracy(classify, attacked, y, batch)
+    return robust_accuracies(classify, x, y, [epsilon], batch)[0]
+
+
+def robust_accuracies(
+    classify: Classify, x: Tensor, y: Tensor, epsilons: Sequence[float], batch: int = 1000
+) -> list[Estimate]:
+    """Accuracy at each of some epsilons; all go along one gradient, which is taken once."""
+    parts, found = pairs(x, y, batch), []
+    signs = [uphill(classify, a, b) for a, b in parts]
+    for epsilon in epsilons:
+        attacked = [
+            fgsm(classify, a, b, epsilon, up) for (a, b), up in zip(parts, signs, strict=True)
+        ]
+        found.append(accuracy(classify, torch.cat(attacked), y, batch))
+    return found

@@ -20,6 +20,8 @@ from companion.train.meter import Meter
 from companion.train.rehearsal import reason, rehearse
 from companion.train.state import State
 
+Seen = Mapping[str, Estimate]  # what a measure found
+
 
 def seed_of(*parts: int) -> int:
     """Mix numbers into one seed, so that neighbours share nothing."""
@@ -98,13 +100,14 @@ def play(state: State, data: Dataset, run: Run, epochs: int) -> None:
     if (longer := beyond(run, epochs)) and accelerator.is_main_process:
         kept = f"{run.name} was trained to epoch {longer} before, and that is kept"
         meter.bar.write(f"{kept}: {epochs} epochs are trained beside it")
+    seen = None
     try:
         if run.epochs < epochs:
             rehearse(state, data, watch, run.name)
         for epoch in range(run.epochs, epochs):
             row = {"epoch": epoch + 1, **one_epoch(state, data, seed, epoch, meter)}
             due = (epoch + 1) % recipe.watch_every == 0 or epoch + 1 == epochs
-            trouble = look(state, data, watch, row) if due else None
+            seen, trouble = look(state, data, watch, row) if due else (None, None)
             history = [*run.history, row]
             if accelerator.is_main_process:
                 save_state(run, state.tensors(), history)
@@ -112,7 +115,7 @@ def play(state: State, data: Dataset, run: Run, epochs: int) -> None:
             accelerator.wait_for_everyone()
             if trouble:
                 raise not_measured(run, epochs, trouble) from trouble
-        weigh(state, data, watch, run)
+        weigh(state, data, watch, run, seen)
         finish(state, run)
         accelerator.wait_for_everyone()
     except KeyboardInterrupt:
@@ -121,20 +124,27 @@ def play(state: State, data: Dataset, run: Run, epochs: int) -> None:
         meter.bar.close()
 
 
-def look(state: State, data: Dataset, watch: Measure, row: dict[str, float]) -> Exception | None:
-    """Add what is watched to an epoch's row, and keep a tensor; return what went wrong, if any."""
+def look(
+    state: State, data: Dataset, watch: Measure, row: dict[str, float]
+) -> tuple[Seen | None, Exception | None]:
+    """Add what is watched to an epoch's row, and keep a tensor; return it and what went wrong."""
     try:
-        row |= {f"test/{k}": float(v) for k, v in observe(state, data, watch).items()}
+        found = observe(state, data, watch)
+        row |= {f"test/{k}": float(v) for k, v in found.items()}
         state.keep(int(row["epoch"]))
     except Exception as error:  # a measure may break in any way, and costs no epoch
-        return error
-    return None
+        return None, error
+    return found, None
 
 
-def weigh(state: State, data: Dataset, watch: Measure, run: Run) -> None:
-    """Measure a trained run. Raises RunError, which says how to do so again, if that fails."""
+def weigh(state: State, data: Dataset, watch: Measure, run: Run, seen: Seen | None) -> None:
+    """Measure a trained run; `seen` was watched after its last epoch, if any was trained now.
+
+    Raises RunError, which says how to do so again, if that fails.
+    """
     try:
-        found = {**observe(state, data, watch), **observe(state, data, state.recipe.measure)}
+        seen = observe(state, data, watch) if seen is None else seen
+        found = {**seen, **observe(state, data, state.recipe.measure)}
         run.metrics = {name: asdict(estimate) for name, estimate in found.items()}
     except Exception as error:
         raise not_measured(run, run.epochs, error) from error
