@@ -1026,7 +1026,7 @@ Markdown(
     "the same images and epochs in training (one training each). All images "
     f"and {len(whole.history)} epochs change it by a further "
     f"{bits['all'] - bits['own']:+.2f} on the whole test set. The 0.254 bits "
-    "of {prf:ref}`thm-realnvp-uniform` are what one scaling loses; how much "
+    "of the theorem above are what one scaling loses; how much "
     "of it these couplings lose together we have not separated."
 )
 

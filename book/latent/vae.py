@@ -725,10 +725,10 @@ Explorable(
 
 # %% tags=["hide-input"]
 with torch.no_grad():
-    z = plane.code(x[:160])
+    z = plane.code(x[:130])
 show(
-    figures.latent_map(z, y[:160], data.class_names),
-    "VAE: means of q(z | x) for 160 test images. Shoes, bags, trousers and "
+    figures.latent_map(z, y[:130], data.class_names),
+    "VAE: means of q(z | x) for 130 test images. Shoes, bags, trousers and "
     "tops live apart; pullovers, coats and shirts share one place.",
     alt="Scatter plot of two-dimensional codes of a VAE, coloured by class.",
     label="fig-vae-map",
@@ -741,12 +741,12 @@ show(
 # %% tags=["hide-input"]
 flat_run = run(autoencoder, latent=2)
 with torch.no_grad():
-    both = {"autoencoder": flat_run.model.code(x[:160]), "VAE": z}
+    both = {"autoencoder": flat_run.model.code(x[:130]), "VAE": z}
 figure = figures.blank(2.4)
 for axes, (name, spots) in zip(
     figure.subplots(1, 2), both.items(), strict=True
 ):
-    axes.scatter(*spots.T, c=y[:160], cmap="tab10", s=6)
+    axes.scatter(*spots.T, c=y[:130], cmap="tab10", s=6)
     axes.set(title=name)
 show(
     figure,
