@@ -1,11 +1,11 @@
 """Chapter `energy/energy`: energy-based models of grey images and of points."""
 
-from functools import partial
+from functools import cache, partial
 
 import torch
 from torch import Tensor
 
-from companion.data import load
+from companion.data import Dataset, load
 from companion.data.forms import as_bytes, unsigned
 from companion.experiments.flows import first_images
 from companion.experiments.images import extractor_of
@@ -23,6 +23,12 @@ SHOWN = 20  # walks from the same noises, and as many of the oldest slots of the
 CLASSES = 10
 JITTER = 0.01  # of the data: else energies learn that real pixels are exactly black
 WIDE = 0.4  # deviation of the eight Gaussians: wider ones, for fewer steps
+
+
+@cache
+def garments() -> Dataset:
+    """Fashion-MNIST, loaded once: the outliers whose energies are watched."""
+    return load("fashion-mnist")
 
 
 def shown(model: EnergyModel) -> Tensor:
@@ -53,7 +59,7 @@ def energy_model(
         partial(torch.optim.Adam, lr=rate, betas=(0.0, 0.999)), cosine(horizon, 0.1, 0.05),
     )  # fmt: skip
     judge = extractor_of(data)
-    found = OfEnergy(judge.model, partial(load, "fashion-mnist"))
+    found = OfEnergy(judge.model, garments)
     return Recipe(
         model, {"energy": player}, partial(first_images, data, images), 128, "signed",
         clip=1.0,

@@ -56,6 +56,7 @@ class Boltzmann(nn.Module):
         """Exact log-probability of bits (..., D), in nats."""
         return -self.energy(v) - self.log_z()
 
+    @torch.no_grad()
     def gibbs(self, v: Tensor, steps: int = 1, generator: torch.Generator | None = None) -> Tensor:
         """Sample h given v, then v given h, `steps` times: (N, D) -> the same."""
         for _ in range(steps):
