@@ -8,7 +8,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from companion.data import Dataset
 from companion.data.forms import as_bytes, unsigned
+from companion.measures.energy import OfPoints, ages
 from companion.models.boltzmann import Boltzmann, bits
 from companion.models.energy import EnergyModel, Memory, Walk
 from companion.nets.energy import image_energy, point_network
@@ -253,3 +255,34 @@ def test_samples_from_noise_are_the_same_whatever_else_is_drawn():
     assert torch.equal(first, from_noise(model, 7))
     assert first.abs().max() <= 1
     assert as_bytes(unsigned(first)).dtype == torch.uint8
+
+
+class Bowl(nn.Module):
+    """E = |x|^2 / (2 v) of points."""
+
+    def __init__(self, v: float):
+        super().__init__()
+        self.v = nn.Parameter(torch.tensor(v))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.square().sum(1, keepdim=True) / (2 * self.v)
+
+
+def test_the_divergence_in_the_plane_is_that_of_the_walks_temperature():
+    """N(0, 0.3 I) against exp(-E / T) with E = |x|^2 / (2 v): the variance of the model is v T."""
+    walk, x = Walk(5, 0.1, 0.5, low=-4, high=4), 0.3**0.5 * torch.randn(4000, 2)
+    model = EnergyModel(Bowl(0.4), (2,), walk, 0, images=False)
+    normal = torch.distributions.Normal(torch.zeros(2), 0.3**0.5)
+    law = torch.distributions.Independent(normal, 1)
+    data = Dataset("bowl", (x,), (x,), (), "exact", "")
+    found = OfPoints(law)(model, data)["kl"]
+    ratio = 0.3 / (0.4 * walk.temperature)
+    assert abs(found.value - (ratio - 1 - math.log(ratio))) < 4 * found.error
+
+
+def test_shares_of_ages_are_a_law_over_the_slots_that_were_visited():
+    model = EnergyModel(point_network(), (2,), Walk(), 200, images=False)
+    assert ages(model) == {}
+    for _ in range(30):
+        model.begin(50)
+    assert sum(one.value for one in ages(model).values()) == pytest.approx(1)

@@ -459,8 +459,50 @@ Markdown(
 # 3. Hence $\partial_t q = 0$ at $q = p$. (Under these assumptions, and if paths do not explode, the equation's solution is unique.)
 # :::
 #
-# A computer takes finite steps of size $\eta$, the *unadjusted* Langevin algorithm (ULA).
-# For a Gaussian of variance $v$ its law has the variance $v / (1 - \eta / (4 v))$ ({prf:ref}`thm-score-matching-langevin`): too wide, by an amount proportional to $\eta$.
+# The check takes 12 double wells $E(x) = a x^4 - b x^2 + c x$ and functions $f(x) = \sin(k x + m)$: if $p$ is kept, $\mathbb E_p f$ does not change, so $\mathbb E_p [\frac12 (\log p)' f' + \frac12 f''] = 0$.
+
+
+# %%
+def wells(n=12, size=240, reach=3.5):
+    """Points, log-densities up to a constant, and their slopes."""
+    a, b, c = torch.rand(3, n, 1).double()
+    x = torch.linspace(-reach, reach, size, dtype=torch.double)
+    a, b, c = 0.2 + 0.3 * a, 1 + b, c - 0.5
+    return x, -(a * x**4 - b * x**2 + c * x), -(4 * a * x**3 - 2 * b * x + c)
+
+
+torch.manual_seed(seed)
+x, log_p, score = wells(size=2_000, reach=6)
+p, (k, m) = log_p.softmax(-1), torch.randn(2, 12, 1).double()
+drift = (p * score * k * torch.cos(k * x + m)).sum(-1) / 2
+spread = (p * k**2 * torch.sin(k * x + m)).sum(-1) / 2  # of -f''
+check("thm-energy-stationary", of="double wells").equal(
+    left=drift,
+    right=spread,
+    how="quadrature",
+    rtol=1e-7,
+    wrong={
+        "the full slope, not half of it": spread / 2,
+        "noise of twice the variance": 2 * spread,
+        "uphill and downhill exchanged": -spread,
+    },
+)
+
+# %% [markdown]
+# A computer takes finite steps of size $\eta$, the *unadjusted* Langevin algorithm (ULA), and its law is another one.
+#
+# :::{prf:proposition} ULA's bias is of first order on a Gaussian
+# :label: prop-energy-ula
+# For $p = \mathcal N(0, v)$ and $0 < \eta < 4 v$ the variance that ULA settles at is too large by $\frac\eta4 / (1 - \frac{\eta}{4 v})$, which is $\frac\eta4 + O(\eta^2)$.
+# :::
+#
+# :::{prf:proof}
+# In steps:
+#
+# 1. It settles at $v / (1 - \eta / (4 v))$, by {prf:ref}`thm-score-matching-langevin`.
+# 2. Subtract $v$: $v\, \frac{\eta / (4 v)}{1 - \eta / (4 v)} = \frac\eta4 / (1 - \frac{\eta}{4 v})$.
+# :::
+#
 # The *Metropolis-adjusted* algorithm (MALA, {cite:t}`roberts1996exponential`) lets a referee take a move from $x$ to $y$ with probability $\min(1, a)$,
 #
 # $$
@@ -482,18 +524,10 @@ Markdown(
 # 3. Who stays, changes nothing. So what leaves any set comes back from outside in the same amount, and $p$ stays.
 # :::
 #
-# Both are checked on grids of the line, where a chain is a matrix and its law an eigenvector: 12 double wells $E(x) = a x^4 - b x^2 + c x$, the proposal a Gaussian density at each grid point, normalised.
+# On a grid of the line a chain is a matrix and its law an eigenvector; the proposal is a Gaussian density at each grid point, normalised.
 
 
 # %%
-def wells(n=12, size=240):
-    """Points, log-densities up to a constant, and their slopes."""
-    a, b, c = torch.rand(3, n, 1).double()
-    x = torch.linspace(-3.5, 3.5, size).double()
-    a, b, c = 0.2 + 0.3 * a, 1 + b, c - 0.5
-    return x, -(a * x**4 - b * x**2 + c * x), -(4 * a * x**3 - 2 * b * x + c)
-
-
 def proposals(x, score, step, heat=1.0):
     """Langevin moves as matrices on the grid: (n, size, size)."""
     mean = x + step / 2 * score
@@ -540,7 +574,7 @@ check("thm-energy-mala", of="double wells").equal(
 )
 
 # %% [markdown]
-# The order of ULA's bias, as the slope of the total variation between its law and $p$ against $\eta$, in logarithms:
+# And where $p$ is no Gaussian? The order of ULA's bias for one double well, measured as the slope of the total variation between its law and $p$ against $\eta$, in logarithms, is 1 too:
 
 # %%
 torch.manual_seed(seed)
@@ -555,7 +589,7 @@ def off(heat=1.0, drift=1.0):
     return torch.stack([(q - p).abs().sum() / 2 for q in laws])
 
 
-check("thm-energy-stationary", about="ULA's order", of="steps").order(
+check("prop-energy-ula", about="a double well", of="steps").order(
     etas,
     off(),
     expected=1,
@@ -1104,8 +1138,7 @@ table = {
     for cell, choices in cells.items()
 }
 digits = train(energy_model, epochs, seed, subset, images=8000)
-classes = train(energy_model, epochs, seed, subset, images=8000, labels=True)
-"""PERSIAN"""
+classes = train(energy_model, epochs, seed, subset, **short, labels=True)
 
 # %% [markdown]
 # The longest of them, with a buffer, on 8,000 digits: a chain from noise, move by move.
@@ -1303,7 +1336,8 @@ Markdown(
 
 # %% tags=["hide-input"]
 by_class = classes.snapshots[max(classes.snapshots)]
-plain_ones = digits.snapshots[max(digits.snapshots)]
+alike = table["buffer", "constant"]  # the same training without classes
+plain_ones = alike.snapshots[max(alike.snapshots)]
 show(
     figures.image_rows(
         {
@@ -1325,11 +1359,10 @@ right = classes.metrics["recognised"]
 Markdown(
     f"A classifier reads {right['value']:.0%} ± {right['error']:.1%} of "
     f"{right['n']:,} such walks as the class that was asked for. Squared "
-    "Fréchet distances of short walks: "
-    f"{digits.metrics['frechet, short walks']['value']:.0f} without classes, "
+    "Fréchet distances of short walks after the same training: "
+    f"{alike.metrics['frechet, short walks']['value']:.0f} without classes, "
     f"{classes.metrics['frechet, short walks']['value']:.0f} with them."
 )
-"""PERSIANFIG"""
 
 # %% [markdown]
 # (sec-energy-neighbours)=
@@ -1340,7 +1373,8 @@ Markdown(
 
 # %% tags=["hide-input"]
 train_x = load("mnist").seen_as("unit").examples("train", 8000)[0].flatten(1)
-stored = plain_ones[20:].flatten(1).float() / 255
+oldest = digits.snapshots[max(digits.snapshots)][20:40]
+stored = oldest.flatten(1).float() / 255
 near, which = torch.cdist(stored, train_x).min(1)
 usual, _ = torch.cdist(real[:200].flatten(1), train_x).min(1)
 show(
@@ -1632,7 +1666,7 @@ results_table(rows)
 
 # %%
 torch.manual_seed(seed)
-here = 2 * plain_ones[20:].float() / 255 - 1
+here = 2 * oldest.float() / 255 - 1
 there = walked(digits.model, here, walk=replace(digits.model.walk, steps=100))
 drop = (energies(digits.model, there) - energies(digits.model, here)).double()
 T = digits.model.walk.temperature
