@@ -204,7 +204,7 @@ check("thm-energy-phases", of="Boltzmann machines").equal(
 #
 # 1. Reversible means $p(x) P(x, y) = p(y) P(y, x)$, which is $\langle P f, g \rangle = \langle f, P g \rangle$: $P$ is symmetric, so it has orthogonal eigenfunctions, the constant among them with eigenvalue 1.
 # 2. Let $r_k = p_k / p$. Then $r_{k+1}(y) = \sum_x p(x) r_k(x) P(x, y) / p(y) = \sum_x P(y, x)\, r_k(x)$, so $r_k = P^k r_0$.
-# 3. $r_0 - 1$ is orthogonal to constants, $\langle r_0 - 1, 1 \rangle = \sum p_0 - \sum p = 0$. On that space $P$ shrinks every function by $\lambda$ at least: $\lVert r_k - 1 \rVert \le \lambda^k \lVert r_0 - 1 \rVert = \lambda^k \chi$.
+# 3. $r_0 - 1$ is orthogonal to constants, $\langle r_0 - 1, 1 \rangle = \sum p_0 - \sum p = 0$. On that space $P$ makes no function longer than $\lambda$ times what it was: $\lVert r_k - 1 \rVert \le \lambda^k \lVert r_0 - 1 \rVert = \lambda^k \chi$.
 # 4. $\mathbb E_{p_k} f - \mathbb E_p f = \langle r_k - 1, f \rangle = \langle r_k - 1, f - \mathbb E_p f \rangle$. By the Cauchy-Schwarz inequality this is at most $\lVert r_k - 1 \rVert \, \mathrm{sd}_p(f)$.
 # :::
 #
@@ -402,7 +402,7 @@ Markdown(
 
 # %% [markdown]
 # One seed each: the figure shows one training of a kind, not which kind is best.
-# But why should the most biased way not be the worst?
+# But the most biased way need not be the worst.
 # An update errs in two ways, by its bias and by its noise.
 # Both are measured here at the machine that CD-1 has trained, 200 updates of 100 images each, against the exact gradient:
 
@@ -627,14 +627,14 @@ check("prop-energy-ula", about="a double well", of="steps").order(
 # The network learns with them, so its energies are in units in which that is no scandal: what is a density is $E / T$.
 # But a difference of 0.01 in energy is then a factor of $e^{8000}$ in probability; such a walk is nearly plain descent.
 #
-# The homework lets the noise fall, $\varepsilon_t = \varepsilon_a (\varepsilon_b / \varepsilon_a)^{t / T}$.
-# With $t = 1, \dots, T$ the first move is already below $\varepsilon_a$; we count so that the first has $\varepsilon_a$ and the last $\varepsilon_b$, and let the step fall with the square of the noise, as in the sheet's rule, so that the temperature stays.
+# The homework lets the noise fall, $\varepsilon_t = \varepsilon_a (\varepsilon_b / \varepsilon_a)^{t / K}$.
+# With $t = 1, \dots, K$ the first move is already below $\varepsilon_a$; we count so that the first has $\varepsilon_a$ and the last $\varepsilon_b$, and let the step fall with the square of the noise, as in the sheet's rule, so that the temperature stays.
 
 # %%
 show_source(Walk.moves, walk_path)
 
 # %% [markdown]
-# The check asks five samplers for the variance that theory gives *for their step*, on a Gaussian of variance $v = 0.5$, from 20,000 chains that start at 0.
+# The check asks four samplers (ULA, MALA, a walk with a free step, one whose noise falls) for the variance that theory gives *for their step*, on a Gaussian of variance $v = 0.5$, from 20,000 chains that start at 0.
 
 # %%
 torch.manual_seed(seed)
@@ -1122,7 +1122,7 @@ show_source(EnergyBlock)
 
 # %% [markdown]
 # All of this was trained on one processor core, so everything is small: 8 to 24 channels, chains of 15 moves, a few thousand of the 60,000 training images, and minutes of training.
-# Pixels lie in $[-1, 1]$, each entry of the gradient is cut to $\pm 0.03$, the pull is 0.1.
+# Pixels lie in $[-1, 1]$ and are kept there, each entry of the gradient is cut to $\pm 0.03$, the pull is 0.1. Where a cut or a border acts, the walk is no longer Langevin's at any temperature.
 
 # %%
 falling = {"noise": 0.01, "noise_end": 0.0025, "step": 40.0}
@@ -1434,7 +1434,7 @@ Markdown(
 # ```{exercise-start} The step, its schedule, and a misprint
 # :label: ex-energy-step
 # ```
-# (Derive.) A sheet prints the Langevin step as $x_{t+1} = x_t - \frac{\varepsilon^2}{2} \Delta_x E(x_t) + \varepsilon\, \xi_t$ and the noise as $\varepsilon_t = \varepsilon_a (\varepsilon_b / \varepsilon_a)^{t / T}$ for $t = 1, \dots, T$.
+# (Derive.) A sheet prints the Langevin step as $x_{t+1} = x_t - \frac{\varepsilon^2}{2} \Delta_x E(x_t) + \varepsilon\, \xi_t$ and the noise as $\varepsilon_t = \varepsilon_a (\varepsilon_b / \varepsilon_a)^{t / K}$ for $t = 1, \dots, K$.
 # Correct the first. At which $t$ is the noise $\varepsilon_a$? Which temperature has the walk, and how does it change?
 # What is lost if only the noise falls and the step stays?
 # ```{exercise-end}
@@ -1444,16 +1444,16 @@ Markdown(
 # :class: dropdown
 # ```
 # The gradient $\nabla_x E$ belongs where $\Delta_x E$, which would be a number, is printed.
-# At $t = 1$ the noise is already $\varepsilon_a (\varepsilon_b / \varepsilon_a)^{1 / T} < \varepsilon_a$; only $t = 0$ has $\varepsilon_a$.
+# At $t = 1$ the noise is already $\varepsilon_a (\varepsilon_b / \varepsilon_a)^{1 / K} < \varepsilon_a$; only $t = 0$ has $\varepsilon_a$.
 # With $\alpha_t = \varepsilon_t^2 / 2$ the temperature is $\varepsilon_t^2 / (2 \alpha_t) = 1$ at every move. If the step stays, it falls with $\varepsilon_t^2$: the walk is annealed, and ends as descent.
 
 # %%
-T, a, b = 10, 0.5, 0.05
-sheet = torch.tensor([a * (b / a) ** (t / T) for t in range(1, T + 1)])
-ours = torch.tensor([noise for _, noise in Walk(T, a**2 / 2, a, b).moves()])
+K, a, b = 10, 0.5, 0.05
+sheet = torch.tensor([a * (b / a) ** (t / K) for t in range(1, K + 1)])
+ours = torch.tensor([noise for _, noise in Walk(K, a**2 / 2, a, b).moves()])
 assert sheet[0] < a and ours[0] == a
 torch.testing.assert_close(sheet[-1], ours[-1])
-heat = [noise**2 / (2 * s) for s, noise in Walk(T, a**2 / 2, a, b).moves()]
+heat = [noise**2 / (2 * s) for s, noise in Walk(K, a**2 / 2, a, b).moves()]
 assert all(abs(one - 1) < 1e-9 for one in heat)
 print(f"the sheet's first move: {sheet[0]:.3f}, ours: {ours[0]:.3f}")
 print(f"with a constant step: from 1 to {(ours[-1] / a) ** 2:.2f}")
