@@ -1150,7 +1150,6 @@ noises = digits.model.noise(20, torch.Generator().manual_seed(seed))
 stops, path = (0, 1, 2, 4, 8, 15, 30, 60, 150), [noises]
 long_walk = replace(digits.model.walk, steps=max(stops))
 path += walk_path(digits.model.slope, noises, long_walk)
-levels = [energies(digits.model, path[k]).mean().item() for k in stops]
 Explorable(
     [figures.image_grid(unsigned(path[k]), 10) for k in stops],
     [str(k) for k in stops],
@@ -1263,6 +1262,8 @@ Markdown(
 
 # %% [markdown]
 # (sec-energy-ages)=
+# ## The buffer is as old as the proposition says
+#
 # The ages in the buffer of the longest training, beside the proposition's law for as many visits as there were:
 
 # %% tags=["hide-input"]
