@@ -85,6 +85,8 @@ from companion.metrics import Estimate, Frechet, mean_of
 from companion.models.boltzmann import Boltzmann, bits
 from companion.models.energy import EnergyModel, Memory, Walk
 from companion.nets.energy import EnergyBlock, image_energy, point_network
+
+# %% tags=["hide-input"]
 from companion.objectives.energy import (
     contrastive_loss,
     noise_contrastive_loss,
@@ -880,7 +882,7 @@ check("thm-energy-ais", about="direction", of="machines and counts").at_most(
 )
 
 # %% [markdown]
-# On the tiny world both ways stand beside the exact number: for the machine that CD-10 has trained, its constant is learned by telling 500 draws of the machine (of the machine, not of the world) from independent pixels, and annealed by 500 walks.
+# On the tiny world both ways stand beside the exact number: for the machine that CD-10 has trained, its constant is learned by telling 500 draws (of the machine, not of the world) from independent pixels, and annealed by 500 walks.
 
 # %% tags=["hide-input"]
 torch.manual_seed(seed)
@@ -1012,7 +1014,7 @@ check("prop-energy-precision", of="dimensions and losses").equal(
 #
 # From here on the energy is a network.
 # In the plane its $Z$ is an integral over a square, so the divergence from the law of the data, eight Gaussians, is known to a few digits; and 20 moves are Langevin's at temperature 1.
-# The loss is the difference of the two phases, with a pull $\gamma\, (E^2 + E^2)$ of both energies to 0 {cite:p}`du2019implicit`, of weight $\gamma = 0.1$ for images and 0 in the plane unless said: without it only their difference is told where to go.
+# The loss is the difference of the two phases, with a pull of both energies to 0, $\gamma$ times the sum of their squares {cite:p}`du2019implicit`, of weight $\gamma = 0.1$ for images and 0 in the plane unless said: without it only their difference is told where to go.
 
 # %%
 show_source(contrastive_loss)
@@ -1255,8 +1257,7 @@ classes = {
 persian = train(energy_model, epochs, seed, subset, **short, data="persian")
 
 # %% [markdown]
-# The longest of them, with a buffer, on 8,000 digits: a chain from noise, move by move.
-# It was trained for 15 moves.
+# The longest of them, with a buffer, on 8,000 digits, was trained for 15 moves. A chain from noise, move by move:
 
 # %% tags=["hide-input"]
 torch.manual_seed(seed)
@@ -1649,7 +1650,7 @@ Markdown(
 # The energies of images are no densities in any sense that we could check: their temperature is about $10^{-6}$, and walks at that temperature do not mix.
 # Annealed importance sampling is unbiased with any chain that keeps its laws; ours, with cuts, a border and no referee, keeps none, and where chains do not mix its weights would differ by powers of $e$ in the thousands.
 # So nobody knows their $Z$.
-# The digits of {doc}`../diffusion/ddpm` above come from another budget, a larger network and given labels: they are a neighbour on the same scale, and no fair race.
+# The digits of {doc}`../diffusion/ddpm` come from a larger network with given labels: a neighbour, and no fair race.
 # The networks have 8 to 24 channels, and chains 15 moves; the program of {cite:t}`du2019implicit` sets 128 filters and 60 moves for CIFAR-10.
 #
 # ## Exercises
