@@ -1383,14 +1383,14 @@ def compared(kind, what):
     low, high = sorted((a["value"], b["value"]))
     if high - low < 3 * math.hypot(a["error"], b["error"]):
         return "no difference", low, high
-    return "the buffer" if low == b["value"] else "noise", low, high
+    return "from the buffer" if low == b["value"] else "from noise", low, high
 
 
 told = {
     (kind, what): compared(kind, what)
     for what, kind in product(("short", "long"), ("constant", "falling"))
 }
-worse = all(told[kind, "short"][0] == "noise" for kind, _ in told)
+worse = all(told[kind, "short"][0] == "from noise" for kind, _ in told)
 constant, fallen = (
     sum(step for step, _ in table["noise", kind].model.walk.moves())
     for kind in ("constant", "falling")
@@ -1404,7 +1404,7 @@ Markdown(
     f"many training images have {floors[250]}. The better start, if three "
     "errors say so: "
     + "; ".join(
-        f"for {what} walks and {kind} noise {better} ({low:,.0f} against "
+        f"{what} walks, {kind} noise: {better} ({low:,.0f} against "
         f"{high:,.0f})"
         for (kind, what), (better, low, high) in told.items()
     )
@@ -1629,7 +1629,6 @@ minutes = digits.config.get("wall_seconds", 0) / 60
 short_d, long_d = (metrics[f"frechet, {k} walks"] for k in ("short", "long"))
 diffusion = train(ddpm, 0)
 beside = diffusion.metrics["frechet, 50 steps"]
-hours = diffusion.config["wall_seconds"] / 3600
 Markdown(
     f"The longest training saw 8,000 of 60,000 digits {len(digits.history)} "
     f"times, in {minutes:.0f} minutes on a share of one core. Its short walks "
@@ -1640,7 +1639,8 @@ Markdown(
     f"ones. On the same features {beside['n']:,} digits of the diffusion "
     f"model of this book, in 50 steps, have {beside['value']:.1f} ± "
     f"{beside['error']:.1f}, after {diffusion.config['epochs']} epochs of "
-    f"all digits, {hours * 60:.0f} minutes on two threads."
+    f"all digits, {diffusion.config['wall_seconds'] / 60:.0f} minutes on "
+    f"another machine ({diffusion.config['hardware']})."
 )
 
 # %% [markdown]
@@ -1799,12 +1799,16 @@ print(f"data {true:.2f}, noise {by_noise}, buffer {by_store}")
 
 # %% tags=["hide-input"]
 off_noise, off_store = by_noise.value - true, by_store.value - true
+ends = dream(lambda x: -law.log_prob(x), 8 * torch.rand(5_000, 1) - 4)
+level = (ends > 0).double().mean().item()
 Markdown(
-    f"From noise {by_noise.value:.0%} of the mass goes to the larger hill"
+    f"From noise {by_noise.value:.0%} of the mass goes to the larger hill. "
+    "Down the energy of the law itself ten moves from noise end right of 0 "
+    f"in {level:.0%} of the cases"
     + (
-        ": ten moves do not carry chains across, so the energy learns where "
-        "to send them. "
-        if off_noise > 0.1
+        ": they do not carry enough chains across, so the energy learns to "
+        "send them. "
+        if level < true - 0.1 and off_noise > 0.1
         else ". "
     )
     + f"With stored points it is {by_store}, "
@@ -1942,7 +1946,7 @@ print(f"in units of T = {T:.2e}: {drop.mean() / T:.0f}")
 #
 # Then any network is a model, and learning is data minus dreams.
 # The sum that was never computed comes back as the length of the dreams: too short, and the gradient points elsewhere, by $\lambda^k$; from noise each evening and too short to forget it, and the energy learns to shape the path of a chain and not a density.
-# Stored dreams are long ones at the price of short ones, and look like digits after minutes; 15 moves from noise do not. But what they are samples of has a temperature of a millionth.
+# Stored dreams are long ones at the price of short ones, and look like digits after minutes; 15 moves from noise do not. But what the stored ones are samples of has a temperature of a millionth.
 # Where the sum can be had, as on the tiny world and in the plane, all of this has a number; for images we know what the walks look like, and not what the energy believes.
 #
 # ## References
