@@ -333,7 +333,7 @@ def divergence(model):
 
 
 # %%
-def fit(dreams, steps=400, n=100, rate=0.03):
+def fit(dreams, steps=300, n=100, rate=0.04):
     """Train a machine; `dreams` gives its negative phase."""
     torch.manual_seed(seed)
     model, rows = Boltzmann(16, 8), []
@@ -1513,10 +1513,10 @@ Markdown(
 # Which digit is on an image, a classifier says that has never seen a dream.
 
 # %% tags=["hide-input"]
-asked, walks_of = torch.arange(100) % 10, {}
+asked, walks_of = torch.arange(60) % 10, {}
 rows = []
 for name, run in classes.items():
-    x = run.model.noise(100, torch.Generator().manual_seed(2))
+    x = run.model.noise(60, torch.Generator().manual_seed(2))
     far = replace(run.model.walk, steps=10 * run.model.walk.steps)
     far = replace(far, noise_end=0.0, noise=far.noise_end or far.noise)
     far = replace(far, step=far.noise**2 / (2 * run.model.walk.temperature))
