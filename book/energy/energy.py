@@ -1640,7 +1640,7 @@ Markdown(
     f"model of this book, in 50 steps, have {beside['value']:.1f} ± "
     f"{beside['error']:.1f}, after {diffusion.config['epochs']} epochs of "
     f"all digits, {diffusion.config['wall_seconds'] / 60:.0f} minutes on "
-    f"another machine ({diffusion.config['hardware']})."
+    f"{diffusion.config['hardware']}."
 )
 
 # %% [markdown]
