@@ -40,7 +40,8 @@ def energies(model: EnergyModel, x: Tensor, y: Tensor | None = None) -> Tensor:
 class OfEnergy:
     """Energies while training, and Fréchet distances of short and long walks at the end.
 
-    With fewer than 1,000 test images only few are drawn. network: whose features are compared.
+    With fewer than 1,000 test images only few are drawn, by shorter walks, so that a quick
+    trial stays quick. network: whose features are compared.
     outliers: images of another kind, for their energies.
     """
 
@@ -61,7 +62,8 @@ class OfEnergy:
         real = data.seen_as("unit").examples("test", 10_000)[0].cpu()
         n = DRAWN if len(real) >= DRAWN else max(len(real) // 32, 10)
         frechet = Frechet(real, self.network)
-        long = replace(model.walk, steps=LONG * model.walk.steps)
+        times = LONG if len(real) >= DRAWN else 2
+        long = replace(model.walk, steps=times * model.walk.steps)
         drawn = {"short walks": from_noise(model, n)}
         drawn["long walks"] = from_noise(model, max(n // 4, 10), long)
         if model.memory is not None:
