@@ -144,6 +144,7 @@ def test_built_page_shows_no_error(book: Path, page: str) -> None:
         "latent/vae",
         "flows/realnvp",
         "adversarial/gan",
+        "energy/energy",
         "diffusion/ddpm",
     ],
 )

@@ -29,6 +29,7 @@ BASE = {
     "pixel_cnn": LIGHT,
     "halves_image_flow": THIN,
     "realnvp": THIN,
+    "energy_model": {"width": 4, "steps": 2},
 }  # choices beside which one is changed
 CHANGED = {
     "autoencoder": dict(
@@ -81,6 +82,13 @@ CHANGED = {
     "realnvp": dict(
         data="mnist", each=3, width=16, blocks=2, images=7, rate=1e-4, horizon=13,
         learned_noise=True,
+    ),
+    "energy_model": dict(
+        data="persian", labels=True, steps=3, step=1.0, noise=0.1, noise_end=0.001, limit=1e-7,
+        memory=0, weight=1.0, width=8, images=7, rate=1e-4, horizon=13,
+    ),
+    "point_energy": dict(
+        steps=3, step=0.1, limit=0.01, memory=0, weight=1.0, rate=1e-4, horizon=13
     ),
     "copying": dict(
         mixer="fixed", gate=False, length=20, letters=3, width=16, layers=2, rate=1e-3, horizon=13
@@ -181,6 +189,8 @@ SETTINGS = {  # player: optimizer, rate, betas, updates in a step
     ("point_flow", ()): {"flow": (ADAM, 3e-3, (0.9, 0.999), 1)},
     ("halves_image_flow", ()): {"flow": (ADAM, 2e-3, (0.9, 0.99), 1)},
     ("realnvp", ()): {"flow": (ADAM, 5e-3, (0.9, 0.99), 1)},
+    ("energy_model", ()): {"energy": (ADAM, 2e-3, (0.0, 0.999), 1)},
+    ("point_energy", ()): {"energy": (ADAM, 3e-3, (0.0, 0.999), 1)},
     ("digit_network", (("optimizer", "sgd"), ("rate", 0.01))): {
         "network": (torch.optim.SGD, 1e-2, None, 1)
     },
@@ -194,10 +204,11 @@ SETTINGS = {  # player: optimizer, rate, betas, updates in a step
 BATCHES = {
     "gan": 64, "wgan": 64, "face_vae": 32, "digit_network": 64, "made": 64, "pixel_cnn": 32,
     "image_gpt": 16, "copying": 32, "induction_heads": 32, "digit_sequence": 16,
-    "point_flow": 200, "halves_image_flow": 32, "realnvp": 32,
+    "point_flow": 200, "halves_image_flow": 32, "realnvp": 32, "point_energy": 200,
 }  # fmt: skip
 CLIPPED = ("made", "pixel_cnn", "image_gpt", "copying", "induction_heads", "digit_sequence")
 AVERAGED = {"ddpm": (0.999, 1.0)} | dict.fromkeys(CLIPPED, (0.0, 1.0))  # decay, largest gradient
+AVERAGED |= {"point_energy": (0.0, 10.0), "energy_model": (0.0, 1.0)}
 AVERAGED |= {"point_flow": (0.0, 5.0)} | dict.fromkeys(
     ("halves_image_flow", "realnvp"), (0.0, 500.0)
 )

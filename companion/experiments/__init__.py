@@ -7,6 +7,7 @@ from companion.experiments.adversarial import gan, wgan
 from companion.experiments.autoregressive import image_gpt, made, pixel_cnn
 from companion.experiments.diffusion import ddpm
 from companion.experiments.digits import digit_network
+from companion.experiments.energy import energy_model, point_energy
 from companion.experiments.faces import (
     face_reader,
     face_vae,
@@ -27,7 +28,7 @@ KNOWN = (
     autoencoder, vae, classifier, extractor, beta_vae, beta_tcvae, two_layer_face_vae,
     four_layer_face_vae, face_vae, face_reader, gan, wgan, ddpm, digit_network,
     made, pixel_cnn, image_gpt, point_flow, halves_image_flow, realnvp,
-    copying, induction_heads, digit_sequence,
+    energy_model, point_energy, copying, induction_heads, digit_sequence,
 )  # fmt: skip
 EXPERIMENTS = {experiment.__name__: experiment for experiment in KNOWN}
 
@@ -78,6 +79,7 @@ __all__ = [
     "ddpm",
     "digit_network",
     "digit_sequence",
+    "energy_model",
     "extractor",
     "extractor_of",
     "face_reader",
@@ -90,6 +92,7 @@ __all__ = [
     "made",
     "measure_by_name",
     "pixel_cnn",
+    "point_energy",
     "point_flow",
     "realnvp",
     "recall_by_name",

@@ -41,6 +41,31 @@ def langevin(
     return x
 
 
+@torch.no_grad()
+def mala_path(
+    log_prob: Callable[[Tensor], Tensor],
+    score: Callable[[Tensor], Tensor],
+    x: Tensor,
+    step: float,
+    steps: int,
+    generator: torch.Generator | None = None,
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield x (..., D) and which proposals were taken (...), after each Metropolis-adjusted move.
+
+    The proposal is a move of `langevin_path`; it is taken with the probability that leaves
+    exp(log_prob) as it is (Roberts and Tweedie 1996). Raises ValueError as `langevin_path`.
+    """
+    for _ in range(steps):
+        [there] = langevin_path(score, x, step, 1, generator)
+        forth = -(there - x - step / 2 * score(x)).square().sum(-1) / (2 * step)
+        back = -(x - there - step / 2 * score(there)).square().sum(-1) / (2 * step)
+        log_ratio = log_prob(there) - log_prob(x) + back - forth
+        chance = torch.rand(log_ratio.shape, generator=generator, dtype=x.dtype).to(x.device)
+        taken = chance.log() < log_ratio
+        x = torch.where(taken[..., None], there, x)
+        yield x, taken
+
+
 def annealed_langevin(
     score: Callable[[Tensor, float], Tensor],
     x: Tensor,
