@@ -1507,7 +1507,7 @@ Markdown(
 #
 # With ten outputs the network is an energy $E(x, y)$: entry $y$ of its last layer.
 # The chain walks down $E(\cdot, y)$ with $y$ fixed, and each slot of the buffer belongs to a class, so that a chain never changes it.
-
+#
 # Two such trainings: one with a buffer and constant noise, on 5,000 images for three epochs, and a longer one whose chains start from noise that falls, on 8,000 images for four.
 # They differ in more than one thing, so they are two examples and no comparison.
 # Which digit is on an image, a classifier says that has never seen a dream.
