@@ -56,6 +56,8 @@ CANNOT = [  # choices that every recipe takes, and no measure
     ("point_flow", {}, 1, "watching it fails: needs two or more observations"),
     ("halves_image_flow", {}, 1, "watching it fails: needs two or more observations"),
     ("realnvp", {}, 1, "watching it fails: needs two or more observations"),
+    ("glow", {}, 1, "watching it fails: needs two or more observations"),
+    ("face_glow", {}, 1, "watching it fails: needs two or more observations"),
     ("made", {}, 1, "watching it fails: needs two or more observations"),
     ("pixel_cnn", {}, 1, "watching it fails: needs two or more observations"),
     ("image_gpt", {}, 1, "watching it fails: needs two or more observations"),

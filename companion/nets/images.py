@@ -84,9 +84,12 @@ def sprite_decoder(inputs: int) -> nn.Sequential:
     )  # fmt: skip
 
 
-def face_encoder(outputs: int, width: int = 32) -> nn.Sequential:
-    """Encode 128 x 128 faces: (B, 1, 128, 128) -> (B, outputs), pixels 4 x 4 at a time first."""
-    layers: list[nn.Module] = [nn.PixelUnshuffle(4), nn.Conv2d(16, width, 3, padding=1)]
+def face_encoder(outputs: int, width: int = 32, patch: int = 4) -> nn.Sequential:
+    """Encode faces of 32 patch pixels a side: (B, 1, S, S) -> (B, outputs).
+
+    The pixels of a patch are read together first; with the usual 4 the faces are 128 x 128.
+    """
+    layers: list[nn.Module] = [nn.PixelUnshuffle(patch), nn.Conv2d(patch**2, width, 3, padding=1)]
     for before, after in ((width, 2 * width), (2 * width, 4 * width), (4 * width, 4 * width)):
         layers += [nn.BatchNorm2d(before), nn.ReLU()]
         layers += [nn.Conv2d(before, after, 4, stride=2, padding=1, bias=False)]
