@@ -189,8 +189,8 @@ SETTINGS = {  # player: optimizer, rate, betas, updates in a step
     ("point_flow", ()): {"flow": (ADAM, 3e-3, (0.9, 0.999), 1)},
     ("halves_image_flow", ()): {"flow": (ADAM, 2e-3, (0.9, 0.99), 1)},
     ("realnvp", ()): {"flow": (ADAM, 5e-3, (0.9, 0.99), 1)},
-    ("glow", ()): {"flow": (ADAM, 4e-3, (0.9, 0.99), 1)},
-    ("face_glow", ()): {"flow": (ADAM, 4e-3, (0.9, 0.99), 1)},
+    ("glow", ()): {"flow": (ADAM, 3e-3, (0.9, 0.99), 1)},
+    ("face_glow", ()): {"flow": (ADAM, 3e-3, (0.9, 0.99), 1)},
     ("digit_network", (("optimizer", "sgd"), ("rate", 0.01))): {
         "network": (torch.optim.SGD, 1e-2, None, 1)
     },
@@ -204,7 +204,7 @@ SETTINGS = {  # player: optimizer, rate, betas, updates in a step
 BATCHES = {
     "gan": 64, "wgan": 64, "face_vae": 32, "digit_network": 64, "made": 64, "pixel_cnn": 32,
     "image_gpt": 16, "copying": 32, "induction_heads": 32, "digit_sequence": 16,
-    "point_flow": 200, "halves_image_flow": 32, "realnvp": 32, "glow": 64, "face_glow": 64,
+    "point_flow": 200, "halves_image_flow": 32, "realnvp": 32, "glow": 32, "face_glow": 32,
 }  # fmt: skip
 CLIPPED = ("made", "pixel_cnn", "image_gpt", "copying", "induction_heads", "digit_sequence")
 AVERAGED = {"ddpm": (0.999, 1.0)} | dict.fromkeys(CLIPPED, (0.0, 1.0))  # decay, largest gradient

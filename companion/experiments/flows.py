@@ -94,20 +94,20 @@ def realnvp(
 
 
 def glow_recipe(model: Glow, rate: float, horizon: float, **how: Any) -> Recipe:
-    """Train a Glow as `recipe` trains a flow, but in batches of 64; how: what else is asked."""
+    """Train a Glow as `recipe` trains a flow; how: the data, and what is asked of it."""
     pace = partial(torch.optim.Adam, lr=rate, betas=(0.9, 0.99))
     schedule = cosine(horizon, warmup=0.5, floor=0.01)
     player = Player(channels_last(model), own_terms, pace, schedule)
     return Recipe(
-        model, {"flow": player}, batch_size=64, form="levels", clip=500.0, precision="no",
+        model, {"flow": player}, batch_size=32, form="levels", clip=500.0, precision="no",
         keep=shown, **how,
     )  # fmt: skip
 
 
 def glow(
-    data: str = "fashion-mnist", steps: tuple[int, ...] = (4, 6),
-    widths: tuple[int, ...] = (32, 64), labels: bool = True, images: int = 0, rate: float = 4e-3,
-    horizon: int = 12,
+    data: str = "fashion-mnist", steps: tuple[int, ...] = (3, 6),
+    widths: tuple[int, ...] = (32, 64), labels: bool = True, images: int = 0, rate: float = 3e-3,
+    horizon: int = 8,
 ) -> Recipe:  # fmt: skip
     """Train Glow on images of ten classes: steps and network widths by scale, the finest first.
 
@@ -120,9 +120,9 @@ def glow(
 
 
 def face_glow(
-    size: int = 32, steps: tuple[int, ...] = (2, 6, 6), widths: tuple[int, ...] = (32, 64, 96),
+    size: int = 32, steps: tuple[int, ...] = (2, 4, 6), widths: tuple[int, ...] = (32, 64, 96),
     bits: int = 5, faces: str = "procedural", n: int = 20_000, colour: bool = False,
-    rate: float = 4e-3, horizon: int = 14,
+    rate: float = 3e-3, horizon: int = 8,
 ) -> Recipe:  # fmt: skip
     """Train Glow on faces of `size` pixels a side and so many bits a pixel.
 
