@@ -107,7 +107,7 @@ def glow_recipe(model: Glow, rate: float, horizon: float, **how: Any) -> Recipe:
 def glow(
     data: str = "fashion-mnist", steps: tuple[int, ...] = (3, 6),
     widths: tuple[int, ...] = (32, 64), labels: bool = True, images: int = 0, rate: float = 3e-3,
-    horizon: int = 8,
+    horizon: int = 6,
 ) -> Recipe:  # fmt: skip
     """Train Glow on images of ten classes: steps and network widths by scale, the finest first.
 
