@@ -82,7 +82,6 @@ from companion.models.glow import (
 from companion.runs import published_seed
 from companion.train import train
 
-
 # %% tags=["hide-input"]
 seed = published_seed(face_glow, seed, epochs)
 generator = torch.Generator().manual_seed(seed)
