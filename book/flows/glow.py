@@ -536,7 +536,6 @@ check("thm-glow-prior", about="Bayes' rule", of="images and classes").equal(
 clothes_run = train(glow, epochs, seed, subset, images=10_000)
 clothes = clothes_run.model.cpu()
 garments = load("fashion-mnist").seen_as("levels").cut(subset)
-x_test, labels = garments.examples("test", 200)
 
 # %% tags=["hide-input"]
 older = train(realnvp, epochs, seed, subset, images=10_000)
