@@ -105,7 +105,7 @@ def face_reader(n: int = 20_000, horizon: int = 12, size: int = 128) -> Recipe:
     """
     if size not in (32, 64, 128):
         raise ValueError(f"size must be 32, 64 or 128 pixels, got {size}")
-    model = Reader(face_encoder(len(KINDS), patch=size // 32), KINDS)
+    model = Reader(face_encoder(len(KINDS), size=size), KINDS)
     adam = partial(torch.optim.Adam, lr=2e-3)
     schedule = cosine(horizon, warmup=0.5, floor=0.02)
     player = Player(channels_last(model), attribute_error, adam, schedule)
