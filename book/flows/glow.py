@@ -71,6 +71,7 @@ from companion.figures import (
     show_source,
 )
 from companion.metrics import edits
+from companion.models.bijections import back_through
 from companion.models.flows import Flow
 from companion.models.glow import (
     ActNorm,
@@ -533,7 +534,7 @@ check("thm-glow-prior", about="Bayes' rule", of="images and classes").equal(
 
 
 # %%
-clothes_run = train(glow, epochs, seed, subset, images=10_000)
+clothes_run = train(glow, epochs, seed, subset, images=10_000, horizon=5)
 clothes = clothes_run.model.cpu()
 garments = load("fashion-mnist").seen_as("levels").cut(subset)
 
@@ -636,7 +637,7 @@ def run(experiment, **choices):
 
 
 face_run = run(face_glow)
-reader_run = run(face_reader, size=32)
+reader_run = run(face_reader, size=32, horizon=5)
 model, read = face_run.model, reader_run.model.read
 
 
@@ -1221,21 +1222,23 @@ show(
 # ## Too strong an edit makes the code explode
 #
 # Every code has a picture, says the theory, and every picture that code again.
-# Now ask for more than one unit of glasses, and follow the edited code three ways: its length; whether decoding and encoding, in single precision and without rounding to pixels, comes back; and the length of the code of the *picture* that one sees, rounded to its levels.
+# Now ask for more than one unit of glasses, and follow the edited code: its length; the largest number that reaches the last layer, whose sigmoid makes pixels (the median over faces); whether decoding and encoding, in single precision and without rounding to levels, comes back; and the length of the code of the *picture* that one sees.
 
 
 # %%
 @torch.no_grad()
 def strained(codes):
-    """Length, broken round trips, and the length of the picture's own code."""
-    y = in_parts(lambda part: model.inverse(part)[0], codes)
-    back = in_parts(lambda part: model(part)[0], y)
+    """Length, logits, broken round trips, and the picture's own code."""
+    logit, *others = model.layers
+    h = in_parts(lambda part: back_through(others, part)[0], codes)
+    back = in_parts(lambda part: model(part)[0], logit.inverse(h)[0])
     miss = (back - codes).norm(dim=1) / codes.norm(dim=1)
     broken = ~(miss < 1e-3)
     seen_code = code((paint(codes) * 255).round())
     root = codes.shape[1] ** 0.5
     return {
         "length / √D": metrics.mean_of(codes.norm(dim=1) / root),
+        "largest logit": h.abs().flatten(1).amax(1).median().item(),
         "round trip breaks, %": metrics.mean_of(broken.double()),
         "its picture's code / √D": metrics.mean_of(
             seen_code.norm(dim=1) / root
@@ -1286,6 +1289,15 @@ show(
 )
 
 # %% [markdown]
+# The length of an edited code gives no warning.
+# The picture does: its pixels run into black and white, and there the sigmoid is flat.
+# Beyond a logit of 17 it is exactly 1 in single precision, every larger number gives the same pixel, and no inverse can tell them apart; the map is a bijection on paper only, as in {ref}`the last chapter <sec-realnvp-failure>`.
+# The code of such a picture has to explain pixels that no face has, and grows.
+#
+# Two cures.
+# Bringing each scale back to its old length (*on shell*) keeps the direction of an edit and limits its size.
+# And the picture's own code is always safe: whole levels lie inside of the range, so it decodes to the same picture exactly, and the next edit can start from there.
+#
 # (sec-glow-own)=
 # ## Your own photograph, on your own machine
 #
