@@ -1291,7 +1291,7 @@ show(
 # %% [markdown]
 # The length of an edited code gives no warning.
 # The picture does: its pixels run into black and white, and there the sigmoid is flat.
-# Beyond a logit of 17 it is exactly 1 in single precision, every larger number gives the same pixel, and no inverse can tell them apart; the map is a bijection on paper only, as in {ref}`the last chapter <sec-realnvp-failure>`.
+# Beyond a logit of about 17 it is 1 to the last digit of single precision: every larger number gives the same pixel, and no inverse can tell them apart; the map is a bijection on paper only, as in {ref}`the last chapter <sec-realnvp-failure>`.
 # The code of such a picture has to explain pixels that no face has, and grows.
 #
 # Two cures.
