@@ -712,8 +712,9 @@ assert torch.equal(paint(z[new]), x)
 # %% tags=["hide-input"]
 SCALES = ("finest", "middle", "coarsest")
 torch.manual_seed(seed)
-y = model.whole(faces[new].long()).float()
-z_drawn = in_parts(lambda part: model(part)[0], y + torch.rand_like(y))
+whole = model.whole(faces[new].long()).float()
+dense = whole + torch.rand_like(whole)
+z_drawn = in_parts(lambda part: model(part)[0], dense)
 
 
 def relative_length(part):
