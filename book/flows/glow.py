@@ -740,14 +740,18 @@ right = ((seen > 0.5) == (truth > 0.5))[:, binary].double().mean()
 miss = ((seen - truth) / spread).square().mean(0).sqrt()
 missed = [f"{name} {miss[NAMES.index(name)]:.2f}" for name in targets]
 bits = face_run.metrics["bits"]
-parts = [relative_length(part).value for part in model.parts(z[new])]
+parts, natural = (
+    [relative_length(part).value for part in model.parts(many)]
+    for many in (z[new], z_drawn)
+)
 shortest = parts.index(min(parts))
 Markdown(
     f"All {NEW} new faces came back exactly; no face was seen in training. "
-    "A draw has the length 1.00 at each scale. With $u$ drawn, codes have "
-    "the length of draws; with $u$ = ½ they are shorter, most of all at the "
+    "A draw has the length 1.00 at each scale. With $u$ drawn, the lengths "
+    f"of codes are {min(natural):.2f} to {max(natural):.2f}; with $u$ = ½ "
+    f"they are {min(parts):.2f} to {max(parts):.2f}, least of all at the "
     f"{SCALES[shortest]} scale. The flow needs "
-    f"{bits['value']:.2f} ± {bits['error']:.2f} bits per dimension, of 5. "
+    f"{bits['value']:.3f} ± {bits['error']:.3f} bits per dimension, of 5. "
     "The judge of all edits, a network that reads attributes, was trained on "
     "faces of this size with all eight bits; on the new faces with five it "
     f"reads {right:.1%} of the binary attributes rightly, and its root mean "
@@ -1447,6 +1451,8 @@ for name, z_one in (("this face", z_you), ("one grey level", code(flat))):
     ]
     print(f"{name}: length / √numbers: {', '.join(lengths)}")
 print("exact:", torch.equal(paint(z_you), model.whole(you.long()) / 31))
+
+# %%
 torch.manual_seed(seed)
 for name, pictures in (
     ("this face", you),
@@ -1808,6 +1814,7 @@ def walk(g, persons=10, steps=9):
     return shown.view(persons, steps, 1, 32, 32)
 
 
+# %%
 table = []
 for name, g in zip(targets, which_targets, strict=True):
     each = F.normalize(pairs(g, list(range(20))), dim=1)
