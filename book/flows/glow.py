@@ -1095,7 +1095,7 @@ Markdown(
 )
 
 # %% [markdown]
-# The vector of one pair leaks most, although nothing but the attribute differs in its two pictures.
+# Of the four vectors that of one pair leaks most, although nothing but the attribute differs in its two pictures.
 # It holds what this attribute does to the code of *that* face: which of its pixels get darker, at its pose and in its light.
 # Averaged over many faces, what is particular cancels; an {ref}`exercise <ex-glow-straight>` shows how little of it two faces share.
 # Where a vector of pairs succeeds more often than class means, it does so by pushing harder, and the leakage tells.
@@ -1693,7 +1693,7 @@ results_table(table)
 # It is a code in which nothing has to be given up first: at strength 0 the face is the face, and after any moderate edit the same person is recognised, more often than after the autoencoder's.
 # But exactness is not meaning.
 # Half of the numbers are grain, the likelihood never asked for an axis of smiles, and one person's smile is nearly at right angles to another's.
-# What they share has to be averaged out of many faces; then large attributes move as cleanly as if the face had been drawn again, and the smile, a few pixels, hardly moves at all.
+# What they share has to be averaged out of many faces; then large attributes move nearly as cleanly as if the face had been drawn again, and the smile, a few pixels, hardly moves at all.
 # And far from the faces the exact inverse ends where the digits end.
 #
 # ## References
