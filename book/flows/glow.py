@@ -1878,7 +1878,8 @@ vector, best, other = (
 def span(edits_made, k, form):
     """From the least to the greatest of one judgement."""
     values = [edit[k].value for edit in edits_made]
-    return f"{min(values):{form}} to {max(values):{form}}"
+    least, greatest = f"{min(values):{form}}", f"{max(values):{form}}"
+    return least if least == greatest else f"{least} to {greatest}"
 
 
 worse = [
@@ -1891,11 +1892,11 @@ worse = [
 Markdown(
     "A least-squares vector is read as the wished change on "
     f"{span(vector, 0, '.0%')} of the faces, a perfect edit on "
-    f"{span(best, 0, '.0%')}. All else does not stay: the vector moves the "
-    f"other attributes by {span(vector, 1, '.2f')} standard deviations, a "
-    f"perfect edit by {span(best, 1, '.2f')} as the same reader sees it "
-    "(the vector more than the perfect edit, beyond two standard errors, "
-    f"for: {', '.join(worse) or 'no attribute'}). The same person is "
+    f"{span(best, 0, '.0%')}. Does all else stay? In a perfect edit it does, "
+    "and the same reader sees the other attributes move by "
+    f"{span(best, 1, '.2f')} standard deviations; after the vector by "
+    f"{span(vector, 1, '.2f')}, more than that, beyond two standard errors, "
+    f"for: {', '.join(worse) or 'no attribute'}. The same person is "
     f"recognised after it on {span(vector, 2, '.0%')} of the faces, after "
     f"the autoencoder's on {span(other, 2, '.0%')}. Losing nothing says "
     "nothing about where an attribute lies."
