@@ -1784,7 +1784,7 @@ for name, codes in (("straight", line), ("round", arc)):
 # ```{exercise-start} What does LU save?
 # :label: ex-glow-cost
 # ```
-# (Derive.) How many multiplications does the log-determinant of a layer with $C$ channels cost (a) from the $C n \times C n$ Jacobian of $n$ places, (b) from $W$ by elimination, (c) in LU form? Count (a) and (b) as $n^3 / 3$.
+# (Derive.) How many multiplications does the log-determinant of a layer with $C$ channels cost (a) from the $C n \times C n$ Jacobian of $n$ places, (b) from $W$ by elimination, (c) in LU form? Count (a) and (b) as $m^3 / 3$ for an $m \times m$ matrix.
 # What else does a step cost that makes the difference of (b) and (c) matter less than it looks?
 # ```{exercise-end}
 # ```
