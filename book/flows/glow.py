@@ -746,6 +746,8 @@ parts, natural = (
     for many in (z[new], z_drawn)
 )
 shortest = parts.index(min(parts))
+
+# %% tags=["hide-input"]
 Markdown(
     f"All {NEW} new faces came back exactly; no face was seen in training. "
     "A draw has the length 1.00 at each scale. With $u$ drawn, the lengths "
