@@ -13,7 +13,9 @@ import torch
 from torch import Tensor
 from toys import mlp, wgan
 
-from companion.recipes import Batch, Player, Recipe, Terms
+from companion.models.flows import Flow
+from companion.models.glow import ActNorm, Invertible1x1
+from companion.recipes import Batch, Player, Recipe, Terms, own_terms
 from companion.tensors import save_tensors
 from companion.train import train
 from companion.worlds.gaussians import eight_gaussians
@@ -36,6 +38,13 @@ def penalised(batch: int = 64) -> Recipe:
     return Recipe(model, {"one": player}, data, batch, precision="no", ema=0.5)
 
 
+def started() -> Recipe:
+    """Train a flow whose first batch, of both processes together, sets its scales."""
+    model = Flow([ActNorm(2), Invertible1x1(2)], 2)
+    data = partial(eight_gaussians, 512)
+    return Recipe(model, {"flow": Player(model, own_terms)}, data, 32, precision="no")
+
+
 def weights(run: Any) -> dict[str, Tensor]:
     """The answer of a run in this process."""
     return {name: value for name, value in run.model.state_dict().items()}
@@ -43,7 +52,8 @@ def weights(run: Any) -> dict[str, Tensor]:
 
 if __name__ == "__main__":
     rank = os.environ["RANK"]
-    for run in (train(penalised, 2, batch=32), train(wgan, 1), train(wgan, 2)):
+    runs = (train(penalised, 2, batch=32), train(wgan, 1), train(wgan, 2), train(started, 1))
+    for run in runs:
         name = f"{run.config['experiment']}-{run.epochs}-{rank}.safetensors"
         terms = {key.split("/")[-1]: value for key, value in run.history[-1].items()}
         save_tensors(Path(sys.argv[1]) / name, weights(run), terms=terms)

@@ -30,6 +30,8 @@ BASE = {
     "halves_image_flow": THIN,
     "realnvp": THIN,
     "energy_model": {"width": 4, "steps": 2},
+    "glow": dict(widths=(8, 8)),
+    "face_glow": dict(steps=(1, 1), widths=(8, 8)),
 }  # choices beside which one is changed
 CHANGED = {
     "autoencoder": dict(
@@ -48,7 +50,7 @@ CHANGED = {
         beta=3.0, latent=8, faces="olivetti", n=10, dropout=0.5, colour=False
     ),
     "face_vae": dict(beta=3.0, latent=8, faces="olivetti", n=10, horizon=13),
-    "face_reader": dict(n=10, horizon=13),
+    "face_reader": dict(n=10, horizon=13, size=32),
     "gan": dict(
         loss="minimax", data="mnist", smoothing=0.1, r1=5.0, normalise=False, rate=1e-4,
         critic_rate=1e-4, generator_updates=2, ema=0.5, net="homework",
@@ -89,6 +91,13 @@ CHANGED = {
     ),
     "point_energy": dict(
         steps=3, step=0.1, limit=0.01, memory=0, weight=1.0, rate=1e-4, horizon=13
+    ),
+    "glow": dict(
+        data="mnist", steps=(1, 2), widths=(16, 8), labels=False, images=7, rate=1e-4, horizon=13
+    ),
+    "face_glow": dict(
+        size=64, steps=(1, 2), widths=(16, 8), bits=8, faces="olivetti", n=10, colour=True,
+        rate=1e-4, horizon=13,
     ),
     "copying": dict(
         mixer="fixed", gate=False, length=20, letters=3, width=16, layers=2, rate=1e-3, horizon=13
@@ -191,6 +200,8 @@ SETTINGS = {  # player: optimizer, rate, betas, updates in a step
     ("realnvp", ()): {"flow": (ADAM, 5e-3, (0.9, 0.99), 1)},
     ("energy_model", ()): {"energy": (ADAM, 2e-3, (0.0, 0.999), 1)},
     ("point_energy", ()): {"energy": (ADAM, 3e-3, (0.0, 0.999), 1)},
+    ("glow", ()): {"flow": (ADAM, 3e-3, (0.9, 0.99), 1)},
+    ("face_glow", ()): {"flow": (ADAM, 3e-3, (0.9, 0.99), 1)},
     ("digit_network", (("optimizer", "sgd"), ("rate", 0.01))): {
         "network": (torch.optim.SGD, 1e-2, None, 1)
     },
@@ -205,12 +216,13 @@ BATCHES = {
     "gan": 64, "wgan": 64, "face_vae": 32, "digit_network": 64, "made": 64, "pixel_cnn": 32,
     "image_gpt": 16, "copying": 32, "induction_heads": 32, "digit_sequence": 16,
     "point_flow": 200, "halves_image_flow": 32, "realnvp": 32, "point_energy": 200,
+    "glow": 32, "face_glow": 32,
 }  # fmt: skip
 CLIPPED = ("made", "pixel_cnn", "image_gpt", "copying", "induction_heads", "digit_sequence")
 AVERAGED = {"ddpm": (0.999, 1.0)} | dict.fromkeys(CLIPPED, (0.0, 1.0))  # decay, largest gradient
 AVERAGED |= {"point_energy": (0.0, 10.0), "energy_model": (0.0, 1.0)}
 AVERAGED |= {"point_flow": (0.0, 5.0)} | dict.fromkeys(
-    ("halves_image_flow", "realnvp"), (0.0, 500.0)
+    ("halves_image_flow", "realnvp", "glow", "face_glow"), (0.0, 500.0)
 )
 
 

@@ -26,6 +26,7 @@ from companion.models.flows import (
     multi_scale_flow,
     plane_flow,
 )
+from companion.models.glow import ActNorm, Glow, Invertible1x1
 from companion.nets.coupling import dense_net
 from companion.worlds.gaussians import eight_gaussians_density, two_moons_density
 
@@ -44,7 +45,14 @@ KINDS = {
     "points on a line of five": (lambda: plane_flow(4, features=5), (5,)),
     "halves of images": (lambda: halves_flow(4, 16, side=4), (1, 4, 4)),
     "multi-scale": (lambda: multi_scale_flow(2, 4, side=4), (1, 4, 4)),
+    "activation norm": (lambda: ActNorm(4), (4, 3, 2)),
+    "activation norm of vectors": (lambda: ActNorm(4), (4,)),
+    "1 x 1 convolution": (lambda: Invertible1x1(4), (4, 3, 2)),
+    "1 x 1 convolution of vectors": (lambda: Invertible1x1(5), (5,)),
+    "glow": (lambda: Glow((1, 4, 4), (1, 2), (4, 6)), (1, 4, 4)),
+    "glow in colour": (lambda: Glow((3, 4, 2), (2,), (4,)), (3, 4, 2)),
 }  # fmt: skip
+IMAGES = ("logit", "halves of images", "multi-scale", "glow", "glow in colour")
 kinds = pytest.mark.parametrize("kind", KINDS)
 states = pytest.mark.parametrize("steps", [0, 100])
 
@@ -53,7 +61,7 @@ def inputs(kind: str, n: int, seed: int = 0) -> torch.Tensor:
     """Points that a bijection takes: pixels in (0, 256) for images, else Gaussian."""
     generator = torch.Generator().manual_seed(seed)
     x = torch.randn(n, *KINDS[kind][1], generator=generator).double()
-    return 256 * x.sigmoid() if kind in ("logit", "halves of images", "multi-scale") else x
+    return 256 * x.sigmoid() if kind in IMAGES else x
 
 
 def made(kind: str, steps: int) -> nn.Module:
@@ -66,6 +74,7 @@ def trained(kind: str, steps: int) -> nn.Module:
     """A bijection in float64, after some steps towards correlated, squeezed data."""
     torch.manual_seed(0)
     layer = KINDS[kind][0]().double()
+    layer(inputs(kind, 32, 95))  # what a first batch sets is set
     weights = [*layer.parameters()]
     if steps and weights:
         adam = torch.optim.Adam(weights, 3e-3)

@@ -37,7 +37,7 @@ def launched(tmp_path_factory) -> Path:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["penalised-2", "wgan-1", "wgan-2"])
+@pytest.mark.parametrize("name", ["penalised-2", "wgan-1", "wgan-2", "started-1"])
 def test_two_processes_keep_equal_weights(name, launched):
     (first, one), (second, two) = (
         load_tensors(launched / f"{name}-{rank}.safetensors") for rank in (0, 1)

@@ -48,8 +48,8 @@ def measured_on(run: Run) -> Dataset:
     if name == "dsprites":
         return dsprites.load(1)
     if name == "procedural faces":
-        test = faces()
-        return Dataset(name, test, test, NAMES, "procedural", "", "", IMAGES)
+        test = faces(run.config["choices"].get("size", 128))
+        return Dataset(name, test, test, NAMES, "procedural", "", "", IMAGES).seen_as(recipe.form)
     if name not in DRAWN:
         original(name)
     data = recipe.data().seen_as(recipe.form)
@@ -57,10 +57,10 @@ def measured_on(run: Run) -> Dataset:
     return data
 
 
-@lru_cache(maxsize=1)
-def faces() -> tuple[Tensor, Tensor]:
+@lru_cache(maxsize=2)
+def faces(size: int) -> tuple[Tensor, Tensor]:
     """The test faces that are measured."""
-    return held_out(WATCHED)
+    return held_out(WATCHED, size=size)
 
 
 def original(name: str) -> None:

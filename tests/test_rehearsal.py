@@ -58,6 +58,8 @@ CANNOT = [  # choices that every recipe takes, and no measure
     ("realnvp", {}, 1, "watching it fails: needs two or more observations"),
     ("energy_model", {}, 1, "watching it fails: needs two or more observations"),
     ("point_energy", {}, 1, "watching it fails: needs two or more observations"),
+    ("glow", {}, 1, "watching it fails: needs two or more observations"),
+    ("face_glow", {}, 1, "watching it fails: needs two or more observations"),
     ("made", {}, 1, "watching it fails: needs two or more observations"),
     ("pixel_cnn", {}, 1, "watching it fails: needs two or more observations"),
     ("image_gpt", {}, 1, "watching it fails: needs two or more observations"),

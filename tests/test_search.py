@@ -49,6 +49,8 @@ WANTED = {
     "flows/realnvp": """normalising flow/normalizing flow/RealNVP/real NVP/flow-based model,
         coupling layer/affine coupling, dequantisation/dequantization,
         checkerboard mask/multi-scale architecture""",
+    "flows/glow": """Glow, 1 × 1 convolution/1x1 convolution/invertible 1x1 convolution,
+        actnorm/activation normalisation/activation normalization, fusion of faces""",
     "adversarial/gan_theory adversarial/gan": "GAN/GANs/generative adversarial network, generator",
     "adversarial/gan_theory": """f-divergence/f-GAN, Jensen-Shannon divergence,
         optimal discriminator, vanishing gradient, non-saturating loss, Dirac-GAN,

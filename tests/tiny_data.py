@@ -88,6 +88,7 @@ def put_in_place(patch: pytest.MonkeyPatch) -> None:
         "companion.experiments.sequences.digits": lambda *asked: load_binary(repr(asked)),
         "companion.experiments.sequences.dataset": recalled,
         "companion.experiments.faces.load_faces": load_faces,
+        "companion.experiments.flows.load_faces": load_faces,
         "companion.data.dsprites.load": load_sprites,
     }
     for home, function in homes.items():

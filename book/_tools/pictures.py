@@ -45,6 +45,7 @@ CUTS = {
     "latent/beta_vae": ("fig-beta-vae-factors", 0.16, 0.0, 0.94),
     "latent/faces": ("fig-faces-lie", 0.17, 0.0, 1.0),
     "flows/realnvp": ("fig-realnvp-nine", 0.12, 0.0, 1.0),
+    "flows/glow": ("fig-glow-faces", 0.16, 0.0, 1.0),
     "adversarial/gan_theory": ("fig-gan-theory-eight", 0.33, 0.04, 1.0),
     "adversarial/gan": ("fig-gan-walk", 0.0, 0.0, 0.635),
     "adversarial/wgan": ("fig-wgan-surfaces", 0.255, 0.0, 0.745),

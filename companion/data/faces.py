@@ -63,16 +63,18 @@ def load_faces(
     return dealt(folder.name, images, attributes, names, "original")
 
 
-def held_out(count: int = 1000, n: int = 20_000, seed: int = 0) -> tuple[Tensor, Tensor]:
-    """Draw the first test faces of `load_faces("procedural", 128, n, seed)`, and no others.
+def held_out(
+    count: int = 1000, n: int = 20_000, seed: int = 0, size: int = 128
+) -> tuple[Tensor, Tensor]:
+    """Draw the first test faces of `load_faces("procedural", size, n, seed)`, and no others.
 
-    Returns images uint8 (count, 1, 128, 128) and attributes float32 (count, A). Raises
+    Returns images uint8 (count, 1, size, size) and attributes float32 (count, A). Raises
     ValueError if the test set has not so many.
     """
     test = deal(n)[n * 4 // 5 :]
     if not 1 <= count <= len(test):
         raise ValueError(f"count must be 1 to the {len(test)} test faces, got {count}")
-    return drawing.draw_numbered(test[:count].tolist(), seed)
+    return drawing.draw_numbered(test[:count].tolist(), seed, size)
 
 
 def deal(n: int) -> Tensor:

@@ -14,7 +14,7 @@ from companion.experiments.faces import (
     four_layer_face_vae,
     two_layer_face_vae,
 )
-from companion.experiments.flows import halves_image_flow, point_flow, realnvp
+from companion.experiments.flows import face_glow, glow, halves_image_flow, point_flow, realnvp
 from companion.experiments.images import autoencoder, classifier, extractor, extractor_of, vae
 from companion.experiments.sequences import copying, digit_sequence, induction_heads
 from companion.experiments.sprites import beta_tcvae, beta_vae
@@ -28,7 +28,7 @@ KNOWN = (
     autoencoder, vae, classifier, extractor, beta_vae, beta_tcvae, two_layer_face_vae,
     four_layer_face_vae, face_vae, face_reader, gan, wgan, ddpm, digit_network,
     made, pixel_cnn, image_gpt, point_flow, halves_image_flow, realnvp,
-    energy_model, point_energy, copying, induction_heads, digit_sequence,
+    glow, face_glow, energy_model, point_energy, copying, induction_heads, digit_sequence,
 )  # fmt: skip
 EXPERIMENTS = {experiment.__name__: experiment for experiment in KNOWN}
 
@@ -82,10 +82,12 @@ __all__ = [
     "energy_model",
     "extractor",
     "extractor_of",
+    "face_glow",
     "face_reader",
     "face_vae",
     "four_layer_face_vae",
     "gan",
+    "glow",
     "halves_image_flow",
     "image_gpt",
     "induction_heads",

@@ -26,10 +26,11 @@ from companion.recipes import Player, Recipe
 
 
 def recipe(
-    model: nn.Module, player: Player, faces: str, n: int, batch: int = 128, colour: bool = False
-) -> Recipe:
-    """What all networks of the chapter share: 128 x 128 faces, and what is measured."""
-    data = partial(load_faces, faces, 128, n, colour=colour)
+    model: nn.Module, player: Player, faces: str, n: int, batch: int = 128, colour: bool = False,
+    size: int = 128,
+) -> Recipe:  # fmt: skip
+    """What all networks of the chapter share: faces, and what is measured."""
+    data = partial(load_faces, faces, size, n, colour=colour)
     name, watch = (
         ("reader", of_reader) if isinstance(model, Reader) else ("vae", of_reconstruction)
     )
@@ -97,10 +98,15 @@ def face_vae(
     return recipe(model, Player(channels_last(model), loss, adam, schedule), faces, n, batch=32)
 
 
-def face_reader(n: int = 20_000, horizon: int = 12) -> Recipe:
-    """Train the network that reads all attributes off a procedural face, to judge edits."""
-    model = Reader(face_encoder(len(KINDS)), KINDS)
+def face_reader(n: int = 20_000, horizon: int = 12, size: int = 128) -> Recipe:
+    """Train the network that reads all attributes off a procedural face, to judge edits.
+
+    size: pixels of a side. Raises ValueError unless it is 32, 64 or 128.
+    """
+    if size not in (32, 64, 128):
+        raise ValueError(f"size must be 32, 64 or 128 pixels, got {size}")
+    model = Reader(face_encoder(len(KINDS), size=size), KINDS)
     adam = partial(torch.optim.Adam, lr=2e-3)
     schedule = cosine(horizon, warmup=0.5, floor=0.02)
     player = Player(channels_last(model), attribute_error, adam, schedule)
-    return recipe(model, player, "procedural", n)
+    return recipe(model, player, "procedural", n, size=size)

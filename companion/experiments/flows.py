@@ -1,20 +1,25 @@
-"""Chapter `flows/realnvp`: normalising flows of points and of images."""
+"""Chapters `flows/realnvp` and `flows/glow`: normalising flows of points and of images."""
 
 import math
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from companion.data import Dataset, load
 from companion.data.dataset import fingerprint
+from companion.data.faces import load_faces
 from companion.data.forms import as_bytes
 from companion.maths import cosine
-from companion.measures.flows import of_all, of_few
+from companion.measures.faces import WATCHED
+from companion.measures.flows import of_all, of_classes, of_few
 from companion.models.bijections import BOUND
 from companion.models.flows import ImageFlow, halves_flow, multi_scale_flow, plane_flow
+from companion.models.glow import Glow
+from companion.nets import channels_last
 from companion.recipes import Player, Recipe, own_terms
 from companion.words import nearest
 from companion.worlds.gaussians import eight_gaussians, two_moons
@@ -90,3 +95,44 @@ def realnvp(
     """
     model = multi_scale_flow(each, width, blocks, learned_noise=learned_noise)
     return recipe(model, data, images, rate, horizon)
+
+
+def glow_recipe(model: Glow, rate: float, horizon: float, **how: Any) -> Recipe:
+    """Train a Glow as `recipe` trains a flow; how: the data, and what is asked of it."""
+    pace = partial(torch.optim.Adam, lr=rate, betas=(0.9, 0.99))
+    schedule = cosine(horizon, warmup=0.5, floor=0.01)
+    player = Player(channels_last(model), own_terms, pace, schedule)
+    return Recipe(
+        model, {"flow": player}, batch_size=32, form="levels", clip=500.0, precision="no",
+        keep=shown, **how,
+    )  # fmt: skip
+
+
+def glow(
+    data: str = "fashion-mnist", steps: tuple[int, ...] = (3, 6),
+    widths: tuple[int, ...] = (32, 64), labels: bool = True, images: int = 0, rate: float = 3e-3,
+    horizon: int = 6,
+) -> Recipe:  # fmt: skip
+    """Train Glow on images of ten classes: steps and network widths by scale, the finest first.
+
+    labels: a prior of its own for each class.
+    """
+    model = Glow((1, 28, 28), steps, widths, 10 if labels else 0)
+    source = partial(first_images, data, images)
+    measure = of_classes if labels else of_all
+    return glow_recipe(model, rate, horizon, data=source, watch=of_few, measure=measure)
+
+
+def face_glow(
+    size: int = 32, steps: tuple[int, ...] = (2, 4, 6), widths: tuple[int, ...] = (32, 64, 96),
+    bits: int = 5, faces: str = "procedural", n: int = 20_000, colour: bool = False,
+    rate: float = 3e-3, horizon: int = 8,
+) -> Recipe:  # fmt: skip
+    """Train Glow on faces of `size` pixels a side and so many bits a pixel.
+
+    faces, n, colour: as `load_faces` takes them; the other choices are those of `glow`.
+    """
+    model = Glow((3 if colour else 1, size, size), steps, widths, bits=bits)
+    source = partial(load_faces, faces, size, n, colour=colour)
+    watch = partial(of_few, n=WATCHED)
+    return glow_recipe(model, rate, horizon, data=source, watch=watch, measure=of_all)

@@ -1,4 +1,4 @@
-"""What chapter `flows/realnvp` asks of flows: nats, bits per dimension, and a tighter reading."""
+"""What the chapters on flows ask of them: nats, bits per dimension, a tighter reading, classes."""
 
 import math
 from collections.abc import Mapping
@@ -21,9 +21,9 @@ def nats(model: Any, data: Dataset, n: int) -> dict[str, Estimate]:
     return mean_terms(parts, "nats")
 
 
-def of_few(model: Any, data: Dataset) -> Mapping[str, Estimate]:
-    """Nats of the first 2,000 test images."""
-    return nats(model, data, FEW)
+def of_few(model: Any, data: Dataset, n: int = FEW) -> Mapping[str, Estimate]:
+    """Nats of the first test images, by default 2,000."""
+    return nats(model, data, n)
 
 
 @torch.no_grad()
@@ -44,3 +44,20 @@ def of_all(model: Any, data: Dataset) -> Mapping[str, Estimate]:
         for name, ask in readings.items()
     }
     return {"bits": bits, **found}
+
+
+@torch.no_grad()
+def of_classes(model: Any, data: Dataset) -> Mapping[str, Estimate]:
+    """What `of_all` measures; bits of an image given its class; how often Bayes' rule is right.
+
+    The rule takes the class under which the image, with one draw of noise, is most likely.
+    """
+    parts = []
+    for x, labels in data.batches("test", AT_ONCE):
+        y = model.whole(x).float()
+        each = model.class_log_prob(y + torch.rand_like(y))  # (B, classes)
+        own = each.gather(1, labels[:, None])[:, 0] / (-x[0].numel() * math.log(2))
+        parts.append({"bits, class known": own, "right": (each.argmax(1) == labels).double()})
+    known = mean_of(torch.cat([part["bits, class known"] for part in parts]), "bits/dim")
+    right = mean_of(torch.cat([part["right"] for part in parts]), "accuracy")
+    return {**of_all(model, data), "bits, class known": known, "accuracy": right}

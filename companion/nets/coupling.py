@@ -41,3 +41,18 @@ def conv_net(inputs: int, outputs: int, width: int = 32, blocks: int = 1) -> nn.
         nn.Conv2d(inputs, width, 3, padding=1), *[Residual(width) for _ in range(blocks)],
         nn.ReLU(), near_zero(nn.Conv2d(width, outputs, 3, padding=1)),
     )  # fmt: skip
+
+
+def glow_net(inputs: int, outputs: int, width: int = 32) -> nn.Sequential:
+    """Map (B, inputs, H, W) to (B, outputs, H, W) by 3 x 3, 1 x 1 and 3 x 3 convolutions."""
+    return nn.Sequential(
+        nn.Conv2d(inputs, width, 3, padding=1), nn.ReLU(), nn.Conv2d(width, width, 1), nn.ReLU(),
+        near_zero(nn.Conv2d(width, outputs, 3, padding=1)),
+    )  # fmt: skip
+
+
+def split_net(inputs: int, outputs: int) -> nn.Conv2d:
+    """Map (B, inputs, H, W) to (B, outputs, H, W) by one 3 x 3 convolution near zero."""
+    layer = nn.Conv2d(inputs, outputs, 3, padding=1)
+    near_zero(layer)
+    return layer

@@ -84,10 +84,15 @@ def sprite_decoder(inputs: int) -> nn.Sequential:
     )  # fmt: skip
 
 
-def face_encoder(outputs: int, width: int = 32) -> nn.Sequential:
-    """Encode 128 x 128 faces: (B, 1, 128, 128) -> (B, outputs), pixels 4 x 4 at a time first."""
-    layers: list[nn.Module] = [nn.PixelUnshuffle(4), nn.Conv2d(16, width, 3, padding=1)]
-    for before, after in ((width, 2 * width), (2 * width, 4 * width), (4 * width, 4 * width)):
+def face_encoder(outputs: int, width: int = 32, size: int = 128) -> nn.Sequential:
+    """Encode faces of 32, 64 or 128 pixels a side: (B, 1, size, size) -> (B, outputs).
+
+    Pixels are read 4 x 4 at a time first, of the smaller faces 2 x 2.
+    """
+    patch = 4 if size == 128 else 2
+    layers: list[nn.Module] = [nn.PixelUnshuffle(patch), nn.Conv2d(patch**2, width, 3, padding=1)]
+    halvings = (width, 2 * width), (2 * width, 4 * width), (4 * width, 4 * width)
+    for before, after in halvings[: 2 if size == 32 else 3]:
         layers += [nn.BatchNorm2d(before), nn.ReLU()]
         layers += [nn.Conv2d(before, after, 4, stride=2, padding=1, bias=False)]
     layers += [nn.BatchNorm2d(4 * width), nn.ReLU(), nn.Flatten()]  # (B, 4 width, 4, 4)

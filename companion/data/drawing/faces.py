@@ -38,7 +38,7 @@ from companion.data.drawing.face_features import (
 from companion.data.drawing.face_hair import hair, tone, whiskers
 
 __all__ = ["KINDS", "NAMES", "draw", "draw_attributes", "draw_numbered"]
-CHUNK = 4  # faces drawn at once: small enough for the processor's cache
+PIXELS = 4 * 128 * 128  # drawn at once: small enough for the processor's cache
 
 
 def draw(n: int, seed: int = 0, size: int = 128) -> tuple[Tensor, Tensor]:
@@ -90,7 +90,8 @@ def draw_attributes(
 def render(attributes: Tensor, hidden: Tensor, size: int) -> Tensor:
     """Draw piece by piece, one thread per core that torch may use."""
     images = torch.empty(len(attributes), 1, size, size, dtype=torch.uint8)
-    pieces = zip(*(t.split(CHUNK) for t in (images, attributes, hidden)), strict=True)
+    many = max(1, PIXELS // size**2)
+    pieces = zip(*(t.split(many) for t in (images, attributes, hidden)), strict=True)
 
     def piece(parts: tuple[Tensor, ...]) -> None:
         picture = portrait(pose(parts[1], parts[2], size))
