@@ -29,7 +29,7 @@
 # - train energies of digits with and without a replay buffer, with constant and with falling noise, with and without classes;
 # - make a training diverge on purpose, and cure it.
 #
-# You need: the score and Langevin walks ({doc}`../diffusion/score_matching`), Markov chains, log-sum-exp.
+# You need: the score and Langevin walks ({ref}`score matching <ch:score-matching>`), Markov chains, log-sum-exp.
 # :::
 #
 # | symbol | meaning | shape | code |
@@ -924,7 +924,7 @@ results_table(rows)
 # (sec-energy-scores)=
 # ## Scores need no constant, but no part of their loss may be divided by $D$ alone
 #
-# The third way around $Z$ is {doc}`score matching <../diffusion/score_matching>`: fit $-\nabla E$ to the data's score.
+# The third way around $Z$ is {ref}`score matching <ch:score-matching>`: fit $-\nabla E$ to the data's score.
 # Its losses look alike, and a slip in one of them is easily overlooked, because training still goes down.
 # A Gaussian shows it: for $E(x) = \frac\theta2 \lVert x \rVert^2$ each loss is a parabola in $\theta$, so three values of it give its minimum.
 #
@@ -1650,7 +1650,7 @@ Markdown(
 # The energies of images are no densities in any sense that we could check: their temperature is about $10^{-6}$, and walks at that temperature do not mix.
 # Annealed importance sampling is unbiased with any chain that keeps its laws; ours, with cuts, a border and no referee, keeps none, and where chains do not mix its weights would differ by powers of $e$ in the thousands.
 # So nobody knows their $Z$.
-# The digits of {doc}`../diffusion/ddpm` come from a larger network with given labels: a neighbour, and no fair race.
+# The digits of {ref}`denoising diffusion <ch:ddpm>` come from a larger network with given labels: a neighbour, and no fair race.
 # The networks have 8 to 24 channels, and chains 15 moves; the program of {cite:t}`du2019implicit` sets 128 filters and 60 moves for CIFAR-10.
 #
 # ## Exercises
