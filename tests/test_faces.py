@@ -54,7 +54,7 @@ def test_a_face_depends_on_its_number_and_seed_alone(faces, monkeypatch):
     state = torch.get_rng_state()
     images, attributes = draw(7, seed=3)
     assert torch.equal(images, faces[0][:7]) and torch.equal(attributes, faces[1][:7])
-    monkeypatch.setattr(drawing, "CHUNK", 3)
+    monkeypatch.setattr(drawing, "PIXELS", 3 * 128**2)  # three at once
     assert torch.equal(draw(7, seed=3)[0], images)
     assert not torch.equal(draw(7, seed=4)[1], attributes)
     assert torch.equal(state, torch.get_rng_state())

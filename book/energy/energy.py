@@ -332,7 +332,7 @@ def divergence(model):
     return (world.probs * (world.probs.log() - log_q)).sum().item()
 
 
-# %%
+# %% tags=["show-input"]
 def fit(dreams, steps=300, n=100, rate=0.04):
     """Train a machine; `dreams` gives its negative phase."""
     torch.manual_seed(seed)
