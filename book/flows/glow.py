@@ -1231,7 +1231,7 @@ Explorable(
     caption="The least-squares vector of an attribute, added to the code of "
     "a new face. At strength 0 the picture is the face itself, to the last "
     "level.",
-    start=[1, 3],
+    start=[1, 5],
     live=figures.Live(
         edited,
         figures.Knob("attribute", targets, "glasses"),
