@@ -15,6 +15,11 @@ def log_mean_exp(x: Tensor, dim: int = 0) -> Tensor:
     return torch.logsumexp(x, dim) - math.log(x.shape[dim])
 
 
+def log_normal(x: Tensor) -> Tensor:
+    """Log-density of N(0, 1) at each number, in nats."""
+    return -0.5 * (x**2 + math.log(2 * math.pi))
+
+
 def gaussian_kl(mean: Tensor, log_variance: Tensor) -> Tensor:
     """KL(N(mean, diag e^log_variance) || N(0, I)) in nats; (B, K) -> (B,).
 

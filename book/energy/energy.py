@@ -31,25 +31,6 @@
 #
 # You need: the score and Langevin walks ({ref}`score matching <ch:score-matching>`), Markov chains, log-sum-exp.
 # :::
-#
-# | symbol | meaning | shape | code |
-# | :-- | :-- | :-- | :-- |
-# | $B$; $D$, $H$ | size of a batch; visible and hidden bits, or coordinates | | |
-# | $E_\theta(x)$ | energy: low where data are | $(B)$ | `energy` |
-# | $Z$ | $\sum_x e^{-E(x)}$ or $\int e^{-E(x)} dx$ | | `log_z` |
-# | $p$, $p_0$ | model $e^{-E} / Z$; law of the data | | |
-# | $p_k$ | law after $k$ moves of a chain from $p_0$ | | |
-# | $v$, $h$ | visible and hidden bits | $(B, D)$, $(B, H)$ | `v`, `h` |
-# | $W, b, c$ | weights of a Boltzmann machine | | `W, b, c` |
-# | $\lambda$; $\chi$ | largest eigenvalue of a chain below 1; distance of $p_0$ from $p$ | | `rate`, `chi` |
-# | $\xi$ | standard normal noise | as $x$ | |
-# | $\eta$ | step of Langevin's rule, $x + \frac \eta 2 \nabla \log p + \sqrt \eta\, \xi$ | | `step` |
-# | $\alpha$, $\varepsilon$ | step and noise, chosen freely | | `step`, `noise` |
-# | $T$ | temperature: the law $e^{-E / T}$ | | `temperature` |
-# | $K$ | moves of a chain | | `steps` |
-# | $q$, $\nu$ | known law of noise; its draws for each datum | | `q`, `nu` |
-# | $f_t$, $w$ | laws without their constants; weight of an annealed walk | | |
-# | $r$, $\gamma$ | share of chains begun anew; weight of the pull to zero energy | | `reinit`, `weight` |
 
 # %% tags=["parameters"]
 epochs: int = 0  # 0: recall the published runs; n: train n epochs here
@@ -123,6 +104,26 @@ sketch.show(
     "four squares that ends in an accented one.",
     label="fig-energy-idea",
 )
+
+# %% [markdown]
+# | symbol | meaning | shape | code |
+# | :-- | :-- | :-- | :-- |
+# | $B$; $D$, $H$ | size of a batch; visible and hidden bits, or coordinates | | |
+# | $E_\theta(x)$ | energy: low where data are | $(B)$ | `energy` |
+# | $Z$ | $\sum_x e^{-E(x)}$ or $\int e^{-E(x)} dx$ | | `log_z` |
+# | $p$, $p_0$ | model $e^{-E} / Z$; law of the data | | |
+# | $p_k$ | law after $k$ moves of a chain from $p_0$ | | |
+# | $v$, $h$ | visible and hidden bits | $(B, D)$, $(B, H)$ | `v`, `h` |
+# | $W, b, c$ | weights of a Boltzmann machine | | `W, b, c` |
+# | $\lambda$; $\chi$ | largest eigenvalue of a chain below 1; distance of $p_0$ from $p$ | | `rate`, `chi` |
+# | $\xi$ | standard normal noise | as $x$ | |
+# | $\eta$ | step of Langevin's rule, $x + \frac \eta 2 \nabla \log p + \sqrt \eta\, \xi$ | | `step` |
+# | $\alpha$, $\varepsilon$ | step and noise, chosen freely | | `step`, `noise` |
+# | $T$ | temperature: the law $e^{-E / T}$ | | `temperature` |
+# | $K$ | moves of a chain | | `steps` |
+# | $q$, $\nu$ | known law of noise; its draws for each datum | | `q`, `nu` |
+# | $f_t$, $w$ | laws without their constants; weight of an annealed walk | | |
+# | $r$, $\gamma$ | share of chains begun anew; weight of the pull to zero energy | | `reinit`, `weight` |
 
 # %% [markdown]
 # (sec-energy-phases)=

@@ -1,20 +1,14 @@
 """Noise that fills the gaps between whole-number pixels: uniform, or learned (Ho et al. 2019)."""
 
-import math
-
 import torch
 from torch import Tensor, nn
 from torch.special import ndtr
 
+from companion.maths import log_normal
 from companion.models.bijections import BOUND, Both, Coupling, Squeeze, summed, through
 from companion.nets.coupling import conv_net
 
 BLOCK = 4  # pixels of a block of 2 x 2
-
-
-def log_normal(x: Tensor) -> Tensor:
-    """Log-density of N(0, 1) at each number."""
-    return -0.5 * (x**2 + math.log(2 * math.pi))
 
 
 def uniform_noise(x: Tensor) -> Both:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from companion.maths import log_mean_exp
+from companion.maths import log_mean_exp, log_normal
 from companion.models.bijections import (
     BOUND,
     Both,
@@ -50,8 +50,7 @@ class Flow(nn.Module):
     def log_prob(self, x: Tensor) -> Tensor:
         """Log-density of points in nats, (B,)."""
         z, log_det = self(x)
-        gaussian = -0.5 * (z.to(log_det.dtype) ** 2 + math.log(2 * math.pi))
-        return gaussian.sum(1) + log_det
+        return log_normal(z.to(log_det.dtype)).sum(1) + log_det
 
     def terms(self, x: Tensor) -> dict[str, Tensor]:
         """Nats that each point costs: -log p(x), (B,)."""

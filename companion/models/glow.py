@@ -7,6 +7,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
+from companion.maths import log_normal
 from companion.models.bijections import (
     BOUND,
     Both,
@@ -119,7 +120,7 @@ class Invertible1x1(nn.Module):
 
 def normal(z: Tensor) -> Tensor:
     """Log-density of (..., D) under N(0, I) in nats: (...)."""
-    return -0.5 * (z**2 + math.log(2 * math.pi)).sum(-1)
+    return log_normal(z).sum(-1)
 
 
 class ClassPrior(nn.Module):
