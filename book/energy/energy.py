@@ -1266,6 +1266,17 @@ noises = digits.model.noise(20, torch.Generator().manual_seed(seed))
 stops, path = (0, 1, 2, 4, 8, 15, 30, 60, 150), [noises]
 long_walk = replace(digits.model.walk, steps=max(stops))
 path += walk_path(digits.model.slope, noises, long_walk)
+
+
+def chains(moves, noise):
+    """Twenty chains from noise, with a noise of your choice in each move."""
+    walk = replace(long_walk, steps=moves, noise=noise)
+    walking = walk_path(digits.model.slope, digits.model.noise(20), walk)
+    for move, x in enumerate(walking, 1):
+        if move % 5 == 0 or move == moves:
+            yield move / moves, figures.image_grid(unsigned(x), 10)
+
+
 Explorable(
     [figures.image_grid(unsigned(path[k]), 10) for k in stops],
     [str(k) for k in stops],
@@ -1275,6 +1286,12 @@ Explorable(
     caption="Twenty chains from noise. 15 moves are one visit of a training "
     "step; chains of the buffer go on from where they were, visit by visit.",
     start=5,
+    live=figures.Live(
+        chains,
+        figures.Knob("moves", [1, 150], 15),
+        figures.Knob("noise", [0.0, 0.05], long_walk.noise),
+        again=True,
+    ),
 )
 
 # %% tags=["hide-input"]
