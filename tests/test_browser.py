@@ -61,14 +61,16 @@ WIDE = """() => {
 
 
 class Visit:
-    """A window on the built book without a network; notes what goes wrong in it."""
+    """A window on the built book without a network; notes what it asks for and what goes wrong."""
 
     def __init__(self, browser: Browser, book: Path, **settings: Any) -> None:
         self.book = book
         self.complaints: list[str] = []
+        self.asked: set[str] = set()
         self.context = browser.new_context(**settings)
         self.context.route(re.compile(r"^(https?|wss?):"), self.refuse)
         self.page = self.context.new_page()
+        self.page.on("request", lambda r: self.asked.add(re.split("[?#]", r.url)[0]))
         self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
         self.page.on("console", lambda m: m.type == "error" and self.complaints.append(m.text))
 

@@ -9,23 +9,74 @@ import pytest
 pytest.importorskip("playwright")
 import pdf
 from reading import CODE, CUT, ORPHANS
-from test_book import SCRIPTS, name, pages
-from test_browser import visit  # noqa: F401
+from test_book import SCRIPTS, name
+from test_browser import DESK, Visit, every_chapter, every_page, visit, window  # noqa: F401
 
 pytestmark = pytest.mark.browser
-PAGES = pages()
 SHORT = "book/notation"
 ADD = "html => document.querySelector('.bd-article').insertAdjacentHTML('beforeend', html)"
 
 
-@pytest.mark.parametrize("page", PAGES)
-def test_no_formula_is_cut_and_no_line_begins_with_a_comma(visit: Any, page: str) -> None:  # noqa: F811
-    shown = visit(viewport={"width": 1536, "height": 900}).open(page)
-    for width in (1536, 1280, 390):
-        shown.set_viewport_size({"width": width, "height": 900})
-        shown.wait_for_timeout(300)
-        assert shown.evaluate(CUT) == [], width
-        assert shown.evaluate(ORPHANS) == [], width
+# The tests of one page share its window; the first to press a key must find nothing focused.
+@every_chapter
+def test_keys_lead_to_the_first_slider(window: Visit) -> None:  # noqa: F811
+    shown = window.page
+    assert shown.locator(".katex[tabindex], .math[tabindex='0']:not(.scrolls)").count() == 0
+    for stop in range(40):
+        shown.keyboard.press("Tab")
+        told = shown.evaluate("document.activeElement.textContent")
+        if "figure that moves" in told:
+            shown.keyboard.press("Enter")
+        if shown.evaluate("document.activeElement.matches('input, [data-facts] *')"):
+            return
+        assert stop < 39
+
+
+@every_page
+def test_a_page_is_light_and_no_id_stands_twice(window: Visit) -> None:  # noqa: F811
+    files = [Path(url[len("file://") :]) for url in window.asked if url.startswith("file://")]
+    assert 0 < sum(file.stat().st_size for file in files if file.is_file()) <= 2_500_000
+    ids = window.page.eval_on_selector_all("article [id]", "all => all.map((one) => one.id)")
+    assert sorted(ids) == sorted(set(ids))
+
+
+@every_chapter
+def test_code_is_a_small_part_of_a_page(window: Visit) -> None:  # noqa: F811
+    shown = window.page
+    assert shown.evaluate(CODE) <= 0.15
+    bare = "details.code-fold:not(:has(div.highlight))"
+    assert shown.locator(bare).count() == 0
+    stacked = "div.cell:not(:has(.cell_output)):has(> .code-fold) + div.cell > .code-fold"
+    assert shown.locator(stacked).count() == 0
+
+
+@every_page
+def test_no_formula_is_cut_and_no_line_begins_with_a_comma(window: Visit) -> None:  # noqa: F811
+    shown = window.page
+    try:
+        for width in (1536, 1280, 390):
+            shown.set_viewport_size({"width": width, "height": 900})
+            shown.wait_for_timeout(300)
+            assert shown.evaluate(CUT) == [], width
+            assert shown.evaluate(ORPHANS) == [], width
+    finally:
+        shown.set_viewport_size(DESK)
+
+
+@every_chapter
+def test_a_verdict_is_named_by_its_theorem_and_a_wrong_version_fails(window: Visit) -> None:  # noqa: F811
+    shown = window.page
+    badges = shown.locator(".companion-verdict")
+    assert badges.count() > 0
+    links = shown.locator(".companion-verdict > p > a:first-child")  # none in what a press opens
+    assert links.count() == badges.count()
+    named = shown.locator(".companion-verdict [data-theorem]").all_inner_texts()
+    assert len(named) == badges.count() and all(re.match(r"\w+ \d+\.\d+", one) for one in named)
+    badges.first.locator("summary").first.press("Enter")
+    tried = badges.first.locator(".try").first
+    assert not tried.locator("p").is_visible()
+    tried.locator("summary").press("Enter")
+    assert "Fails" in tried.locator("p").inner_text()
 
 
 @pytest.mark.parametrize("page", ["book/benchmarks", "book/results", "book/latent/vae"])
@@ -40,60 +91,6 @@ def test_a_table_that_goes_on_beyond_the_screen_fades_there(visit: Any, page: st
     wide[0].evaluate("box => { box.scrollLeft = box.scrollWidth; }")
     shown.wait_for_timeout(200)
     assert not wide[0].evaluate("box => box.matches('.goes-on')")
-
-
-@pytest.mark.parametrize("script", SCRIPTS, ids=name)
-def test_code_is_a_small_part_of_a_page(visit: Any, script: Path) -> None:  # noqa: F811
-    shown = visit().open(f"book/{name(script)}")
-    assert shown.evaluate(CODE) <= 0.15
-    bare = "details.code-fold:not(:has(div.highlight))"
-    assert shown.locator(bare).count() == 0
-    stacked = "div.cell:not(:has(.cell_output)):has(> .code-fold) + div.cell > .code-fold"
-    assert shown.locator(stacked).count() == 0
-
-
-@pytest.mark.parametrize("script", SCRIPTS, ids=name)
-def test_a_verdict_is_named_by_its_theorem_and_a_wrong_version_fails(
-    visit: Any,  # noqa: F811
-    script: Path,
-) -> None:
-    shown = visit().open(f"book/{name(script)}")
-    badges = shown.locator(".companion-verdict")
-    assert badges.count() > 0
-    links = shown.locator(".companion-verdict > p > a:first-child")  # none in what a press opens
-    assert links.count() == badges.count()
-    named = shown.locator(".companion-verdict [data-theorem]").all_inner_texts()
-    assert len(named) == badges.count() and all(re.match(r"\w+ \d+\.\d+", one) for one in named)
-    badges.first.locator("summary").first.press("Enter")
-    tried = badges.first.locator(".try").first
-    assert not tried.locator("p").is_visible()
-    tried.locator("summary").press("Enter")
-    assert "Fails" in tried.locator("p").inner_text()
-
-
-@pytest.mark.parametrize("script", SCRIPTS, ids=name)
-def test_keys_lead_to_the_first_slider(visit: Any, script: Path) -> None:  # noqa: F811
-    shown = visit().open(f"book/{name(script)}")
-    assert shown.locator(".katex[tabindex], .math[tabindex='0']:not(.scrolls)").count() == 0
-    for stop in range(40):
-        shown.keyboard.press("Tab")
-        told = shown.evaluate("document.activeElement.textContent")
-        if "figure that moves" in told:
-            shown.keyboard.press("Enter")
-        if shown.evaluate("document.activeElement.matches('input, [data-facts] *')"):
-            return
-        assert stop < 39
-
-
-@pytest.mark.parametrize("page", PAGES)
-def test_a_page_is_light_and_no_id_stands_twice(visit: Any, page: str) -> None:  # noqa: F811
-    window, asked = visit(), set()
-    window.page.on("request", lambda request: asked.add(request.url.split("?")[0].split("#")[0]))
-    shown = window.open(page)
-    files = [Path(url[len("file://") :]) for url in asked if url.startswith("file://")]
-    assert sum(file.stat().st_size for file in files if file.is_file()) <= 2_500_000
-    ids = shown.eval_on_selector_all("article [id]", "all => all.map((one) => one.id)")
-    assert sorted(ids) == sorted(set(ids))
 
 
 @pytest.mark.parametrize("page", [SHORT, "book/intro", *(f"book/{name(s)}" for s in SCRIPTS[:3])])
