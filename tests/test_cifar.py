@@ -1,4 +1,4 @@
-"""CIFAR-10: the published batches, a part in folders of PNG files, or scenes; nothing by halves."""
+"""CIFAR-10: the published batches, a part in folders of PNG files, or scenes; no halves."""
 
 import io
 import pickle

@@ -24,6 +24,14 @@ from companion.nets.coupling import glow_net, split_net
 SMALLEST = 1e-6  # standard deviation of a channel that never varies
 
 
+def of_all_processes(mean: Tensor) -> Tensor:
+    """Average means of equally many examples over the processes, if there are several."""
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.all_reduce(mean)
+        mean /= torch.distributed.get_world_size()
+    return mean
+
+
 class ActNorm(nn.Module):
     """Scale and shift each channel: z = (x + shift) exp(log_scale), (B, C, ...).
 
@@ -43,13 +51,12 @@ class ActNorm(nn.Module):
     @torch.no_grad()
     def start(self, x: Tensor) -> None:
         """Set shift and scale by a batch; several processes by all of theirs together."""
-        moments = torch.stack([power.transpose(0, 1).flatten(1).mean(1) for power in (x, x**2)])
-        if torch.distributed.is_available() and torch.distributed.is_initialized():
-            torch.distributed.all_reduce(moments)
-            moments /= torch.distributed.get_world_size()
-        mean, deviation = moments[0], (moments[1] - moments[0] ** 2).clamp_min(SMALLEST**2).sqrt()
+        channels = x.transpose(0, 1).flatten(1)  # (C, B H W)
+        mean = of_all_processes(channels.mean(1))
+        # Not E x^2 - (E x)^2, of which float32 leaves nothing where the mean is large.
+        variance = of_all_processes((channels - mean[:, None]).square().mean(1))
         self.shift.copy_(-mean)
-        self.log_scale.copy_(-deviation.log())
+        self.log_scale.copy_(-variance.clamp_min(SMALLEST**2).sqrt().log())
         self.started.fill_(1)
 
     def log_det(self, x: Tensor) -> Tensor:
