@@ -108,12 +108,12 @@ def runs_command(args: argparse.Namespace) -> None:
 def data_command(args: argparse.Namespace) -> None:
     """Show what data are here, or download one set."""
     from companion.data import fetch, status
-    from companion.data.originals import ARCHIVES
+    from companion.data.fetching import GETTABLE
     from companion.words import nearest
 
     if args.verb:
         if not args.get:
-            raise ValueError(f"data get needs the name of a data set {nearest('', ARCHIVES)}")
+            raise ValueError(f"data get needs the name of a data set {nearest('', GETTABLE)}")
         print(fetch(args.get))
         return
     for row in status():

@@ -79,7 +79,7 @@ def shown(browser: Any, request: pytest.FixtureRequest) -> Iterator[Any]:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Draw few stand-ins; mark tests whose file may ask for data: they are run without, too."""
-    for name in ("companion.data.catalogue", "companion.data.persian"):
+    for name in ("companion.data.catalogue", "companion.data.cifar", "companion.data.persian"):
         if module := sys.modules.get(name):
             FULL.setdefault(name, module.STAND_IN)
             module.STAND_IN = FEW

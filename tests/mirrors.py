@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from companion.data import catalogue, downloads
+from companion.data import catalogue, downloads, fetching
 from companion.data.originals import ARCHIVES, Archive, Part
 
 SHAPES = ((30, 28, 28), (30,), (10, 28, 28), (10,))
@@ -153,7 +153,7 @@ def tiny(monkeypatch, tmp_path):
     monkeypatch.setenv("COMPANION_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     monkeypatch.setattr(catalogue, "_said", set())
-    monkeypatch.setattr(catalogue, "_in_vain", {})
+    monkeypatch.setattr(fetching, "_in_vain", {})
     monkeypatch.setattr(downloads, "PATIENCE", 1.0)
     monkeypatch.setattr(downloads, "STALL", 1.0)
     monkeypatch.setattr(downloads, "SLOWEST", 20_000)

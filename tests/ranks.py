@@ -45,6 +45,12 @@ def started() -> Recipe:
     return Recipe(model, {"flow": Player(model, own_terms)}, data, 32, precision="no")
 
 
+def apart() -> Tensor:
+    """What two processes see first: (2, 32, 2), whose means differ by more than they vary."""
+    x = torch.randn(2, 32, 2, generator=torch.Generator().manual_seed(0))
+    return x + torch.tensor([1e4, 1e4 + 5])[:, None, None]
+
+
 def weights(run: Any) -> dict[str, Tensor]:
     """The answer of a run in this process."""
     return {name: value for name, value in run.model.state_dict().items()}
@@ -57,3 +63,6 @@ if __name__ == "__main__":
         name = f"{run.config['experiment']}-{run.epochs}-{rank}.safetensors"
         terms = {key.split("/")[-1]: value for key, value in run.history[-1].items()}
         save_tensors(Path(sys.argv[1]) / name, weights(run), terms=terms)
+    layer = ActNorm(2)
+    layer(apart()[int(rank)])
+    save_tensors(Path(sys.argv[1]) / f"apart-{rank}.safetensors", layer.state_dict())

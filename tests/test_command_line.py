@@ -113,7 +113,7 @@ REFUSED = {
     "train vae --seed -1": "seed must be a whole number, 0 or above, got -1",
     "train vae --seed 18446744073709551616": "seed must be below 2 ** 63, got 18",
     "train vae --subset 512": "a subset needs epochs above 0, got 512 and 0: a published run has",
-    "data get": "data get needs the name of a data set (known: fashion-mnist, ",
+    "data get": "data get needs the name of a data set (known: cifar-10, fashion",
     "data get mnst": "no data set to download is called 'mnst' (did you mean 'mnist'?",
     "train vae --epochs 1 --subset 301": "subset must be at most the 300 training examples, got",
     "train vae -p beta=77": "vae-beta77.0 with seed 0 was never published: train it",

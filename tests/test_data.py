@@ -10,7 +10,7 @@ import pytest
 import torch
 import torchvision.datasets
 
-from companion.data import catalogue, hoda, load, unit
+from companion.data import catalogue, fetching, hoda, load, unit
 from companion.data.drawing.standins import draw
 from companion.data.originals import ARCHIVES, Found, find, parse
 from companion.experiments import extractor_of
@@ -27,7 +27,7 @@ def nothing_here(monkeypatch, tmp_path):
     monkeypatch.setenv("COMPANION_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("COMPANION_OFFLINE", "1")
     monkeypatch.setattr(catalogue, "_said", set())
-    monkeypatch.setattr(catalogue, "_in_vain", {})
+    monkeypatch.setattr(fetching, "_in_vain", {})
 
 
 @pytest.mark.parametrize("name", PIXELS)

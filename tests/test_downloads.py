@@ -162,8 +162,8 @@ def test_two_processes_at_once_make_one_good_file(mirrors, tiny, tmp_path):
     assert server.asked.count("train-images-idx3-ubyte.gz") == 4  # both asked, both downloaded
 
 
-def test_a_killed_download_leaves_no_file_that_looks_finished(mirrors, tiny, tmp_path):
-    (server,) = mirrors(stalled)
+def killed_download(server):
+    """Begin a download in another process, and kill it in the midst of it."""
     process = another_process()
     go(process)
     end = time.monotonic() + 30
@@ -172,6 +172,10 @@ def test_a_killed_download_leaves_no_file_that_looks_finished(mirrors, tiny, tmp
     time.sleep(0.5)
     os.kill(process.pid, signal.SIGKILL)
     process.communicate()
+
+
+def test_a_killed_download_leaves_no_file_that_looks_finished(mirrors, tiny, tmp_path):
+    killed_download(*mirrors(stalled))
     left = files(tmp_path / "cache/MNIST/raw")
     assert len(left) == 1 and not left.keys() & tiny.packed.keys()  # the draft of the first file
     mirrors(good)

@@ -87,7 +87,7 @@ def test_a_bomb_in_a_gz_file_does_not_fill_the_memory(tmp_path):
 
 
 def test_status_tells_where_the_originals_lie(monkeypatch, tmp_path, tiny):
-    assert [row["name"] for row in status()] == [*ARCHIVES, "persian"]
+    assert [row["name"] for row in status()] == [*ARCHIVES, "cifar-10", "persian"]
     assert all("not here: a download" in row["found"] for row in status()[:-1])
     monkeypatch.setenv("COMPANION_OFFLINE", "1")
     assert all("not here: a stand-in" in row["found"] for row in status())

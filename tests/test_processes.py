@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 import torch.distributed
-from ranks import penalised, weights
+from ranks import apart, penalised, weights
 
+from companion.models.glow import ActNorm
 from companion.tensors import load_tensors
 from companion.train import train
 
@@ -44,6 +45,16 @@ def test_two_processes_keep_equal_weights(name, launched):
     )
     assert all(torch.equal(first[key], second[key]) for key in first)
     assert one["terms"]["loss"] != two["terms"]["loss"]  # though each saw other examples
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_scale_is_set_by_what_all_processes_see(rank, launched):
+    layer = ActNorm(2)
+    layer(apart().flatten(0, 1))
+    there, _ = load_tensors(launched / f"apart-{rank}.safetensors")
+    torch.testing.assert_close(there, dict(layer.state_dict()), atol=1e-4, rtol=1e-6)
+    assert (layer.log_scale < -0.5).all()  # wider than either half, whose log_scale is 0
 
 
 @pytest.mark.slow

@@ -283,9 +283,10 @@ def test_a_run_on_a_part_or_on_stand_ins_is_not_published(published):
     with pytest.raises(RunError, match="saw 128 of the exact data; to publish it, train on all"):
         publish(train(denoiser, 1, subset=128))
     run = train(denoiser, 1)
-    run.config["data"]["source"] = "stand-in"
-    with pytest.raises(RunError, match="saw all of the stand-in data"):
-        publish(run)
+    for source in ("stand-in", "unverified (in part: 30 + 20 images)"):
+        run.config["data"]["source"] = source
+        with pytest.raises(RunError, match=re.escape(f"saw all of the {source} data")):
+            publish(run)
     assert not published.exists()
 
 

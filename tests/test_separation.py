@@ -1,17 +1,14 @@
 """The explorable of d-separation is one light page, the same in every process."""
 
 import json
-import os
 import re
-import subprocess
-import sys
 from html import unescape
 from itertools import combinations, pairwise
-from pathlib import Path
 from typing import Any
 
 import networkx as nx
 import pytest
+from test_explorable import same_in_two_processes
 
 from companion.figures import SeparationExplorable
 from companion.figures.embedded import script_of, style_of
@@ -34,18 +31,7 @@ def explorable(dag: nx.DiGraph, **changes: Any) -> SeparationExplorable:
 
 
 def test_two_processes_write_the_same_page() -> None:
-    path = os.pathsep.join([str(Path(__file__).parents[1]), *sys.path])
-    told = [
-        subprocess.run(
-            [sys.executable, "-c", BUILD],
-            env={**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": path},
-            capture_output=True,
-            text=True,
-            check=True,
-        ).stdout.split(maxsplit=1)
-        for seed in ("1", "2")
-    ]
-    assert told[0][0] != told[1][0] and told[0][1] == told[1][1]
+    assert same_in_two_processes(BUILD)
 
 
 def test_twelve_nodes_are_light_and_ask_for_nothing() -> None:

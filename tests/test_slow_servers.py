@@ -1,12 +1,11 @@
 """Downloads end in time, however slowly a server speaks; what killed ones leave is swept."""
 
 import os
-import signal
 import time
 
 import pytest
 from mirrors import files, good, send, stalled
-from test_downloads import another_process, go
+from test_downloads import killed_download
 
 from companion.data import DataError, fetch
 
@@ -83,15 +82,7 @@ def test_a_fast_mirror_makes_good_for_a_slow_one(slow, mirrors, tiny):
 
 
 def test_what_a_killed_download_left_is_swept_by_the_next(mirrors, tiny, tmp_path):
-    (server,) = mirrors(stalled)
-    process = another_process()
-    go(process)
-    end = time.monotonic() + 30
-    while len(server.asked) < 2 and time.monotonic() < end:  # the question, then the download
-        time.sleep(0.05)
-    time.sleep(0.5)
-    os.kill(process.pid, signal.SIGKILL)
-    process.communicate()
+    killed_download(*mirrors(stalled))
     folder = tmp_path / "cache/MNIST/raw"
     assert len(files(folder)) == 1
     old = folder / "tmp0a_1b2cd"  # as an older version left it

@@ -130,8 +130,8 @@ def choices(group: Group, groups: list[Group]) -> str:
             )
     if group.config["subset"]:
         parts.append(f"first {group.config['subset']:,} examples")
-    if group.config["data"]["source"] == "stand-in":
-        parts.append("**stand-in data**")
+    if (source := group.config["data"]["source"]) not in ("original", "procedural", "exact"):
+        parts.append(f"**{source} data**")
     return ", ".join(parts) or ("one configuration" if len(same) == 1 else "the usual choices")
 
 

@@ -833,12 +833,17 @@ check("thm-glow-noise", about="finest scale", of="draws").unbiased(
 
 
 # %%
-def disturbed(z, scale, amplitude):
-    """Add noise to one scale of codes, or to all: scale -1."""
+def in_scales(change, z, scale, amount):
+    """Change one scale of codes by an amount, or all scales: scale -1."""
     parts = [*model.parts(z)]
     for k in range(3) if scale < 0 else [scale]:
-        parts[k] = parts[k] + amplitude * torch.randn_like(parts[k])
+        parts[k] = change(parts[k], amount)
     return torch.cat(parts, 1)
+
+
+def disturbed(part, amplitude):
+    """Add noise."""
+    return part + amplitude * torch.randn_like(part)
 
 
 def decibels(pictures, original):
@@ -853,47 +858,53 @@ def known(pictures, n):
 
 
 # %%
-torch.manual_seed(seed)
 MANY = 50
 amplitudes = (0.1, 0.3, 0.5, 0.7, 1.0)
 kinds = {**dict(zip(SCALES, range(3), strict=True)), "all": -1}
-heard = {}
-for name, scale in kinds.items():
-    for a in amplitudes:
-        pictures = paint(disturbed(z[new][:MANY], scale, a))
-        found = decibels(pictures, x[:MANY]), known(pictures, MANY)
-        heard[name, a] = found
+PSNR = [f"PSNR, {name}" for name in kinds]
+IDENTITY = [f"identity, {name}, %" for name in kinds]
+
+
+def judged(change, told, amounts, write="{:g}"):
+    """Change the codes, one scale after the other: a row for each amount."""
+    torch.manual_seed(seed)
+    rows = {amount: {told: write.format(amount)} for amount in amounts}
+    for name, scale in kinds.items():
+        for amount, row in rows.items():
+            codes = in_scales(change, z[new][:MANY], scale, amount)
+            pictures = paint(codes)
+            row[f"PSNR, {name}"] = decibels(pictures, x[:MANY])
+            row[f"identity, {name}, %"] = known(pictures, MANY)
+            row[f"length, {name}"] = metrics.mean_of(codes.norm(dim=1))
+    return rows
+
+
+# %%
+heard = judged(disturbed, "amplitude", amplitudes)
 
 # %% tags=["hide-input"]
-results_table(
-    [
-        {"amplitude": f"{a:g}"}
-        | {f"PSNR, {name}": heard[name, a][0] for name in kinds}
-        for a in amplitudes
-    ]
-)
+results_table([*heard.values()], ["amplitude", *PSNR])
 
 # %% tags=["hide-input"]
-results_table(
-    [
-        {"amplitude": f"{a:g}"}
-        | {f"identity, {name}, %": heard[name, a][1] for name in kinds}
-        for a in amplitudes
-    ],
-    percent=[f"identity, {name}, %" for name in kinds],
-)
+results_table([*heard.values()], ["amplitude", *IDENTITY], percent=IDENTITY)
+
 
 # %% tags=["hide-input"]
-torch.manual_seed(seed)
-face = z[new][:1]
-rows = {
-    name: torch.cat(
-        [paint(disturbed(face, scale, a)) for a in (0.0, *amplitudes)]
-    )
-    for name, scale in kinds.items()
-}
+def one_face(change, amounts, write="{:g}"):
+    """Rows of one face, a row for each scale, a column for each amount."""
+    torch.manual_seed(seed)
+    face = z[new][:1]
+    rows = {
+        name: torch.cat(
+            [paint(in_scales(change, face, scale, a)) for a in amounts]
+        )
+        for name, scale in kinds.items()
+    }
+    return figures.image_rows(rows, titles=[write.format(a) for a in amounts])
+
+
 show(
-    figures.image_rows(rows, titles=[f"{a:g}" for a in (0.0, *amplitudes)]),
+    one_face(disturbed, (0.0, *amplitudes)),
     "One face with noise in one scale of its code; above the columns, the "
     "amplitude. Compare the rows: which changes grain, which light, hair and "
     "shape?",
@@ -902,8 +913,9 @@ show(
 )
 
 # %% tags=["hide-input"]
-calm, loud = (heard[name, 1.0][0].value for name in ("finest", "coarsest"))
-who = [heard[name, 1.0][1].value for name in ("finest", "coarsest")]
+outer = ("finest", "coarsest")
+calm, loud = (heard[1.0][f"PSNR, {name}"].value for name in outer)
+who = [heard[1.0][f"identity, {name}, %"].value for name in outer]
 Markdown(
     "Noise as large as the code itself costs the picture "
     f"{'more' if loud < calm else 'less'} in the coarsest scale "
@@ -924,56 +936,25 @@ Markdown(
 
 
 # %%
-def zeroed(z, scale, share):
-    """Set a random share of one scale's numbers to zero, or of all scales."""
-    parts = [*model.parts(z)]
-    for k in range(3) if scale < 0 else [scale]:
-        keep = torch.rand_like(parts[k]) >= share
-        parts[k] = parts[k] * keep
-    return torch.cat(parts, 1)
+def zeroed(part, share):
+    """Set a random share of the numbers to zero."""
+    return part * (torch.rand_like(part) >= share)
 
 
-torch.manual_seed(seed)
 shares = (0.0, 0.1, 0.25, 0.5, 0.75, 1.0)
-blank = {}
-for name, scale in kinds.items():
-    for share in shares:
-        codes = zeroed(z[new][:MANY], scale, share)
-        pictures = paint(codes)
-        blank[name, share] = (
-            decibels(pictures, x[:MANY]),
-            known(pictures, MANY),
-            metrics.mean_of(codes.norm(dim=1)),
-        )
+blank = judged(zeroed, "share set to 0", shares, "{:.0%}")
+
+# %% tags=["hide-input"]
+results_table([*blank.values()], ["share set to 0", *PSNR, "length, all"])
 
 # %% tags=["hide-input"]
 results_table(
-    [
-        {"share set to 0": f"{share:.0%}"}
-        | {f"PSNR, {name}": blank[name, share][0] for name in kinds}
-        | {"length, all": blank["all", share][2]}
-        for share in shares
-    ]
+    [*blank.values()], ["share set to 0", *IDENTITY], percent=IDENTITY
 )
 
 # %% tags=["hide-input"]
-results_table(
-    [
-        {"share set to 0": f"{share:.0%}"}
-        | {f"identity, {name}, %": blank[name, share][1] for name in kinds}
-        for share in shares
-    ],
-    percent=[f"identity, {name}, %" for name in kinds],
-)
-
-# %% tags=["hide-input"]
-torch.manual_seed(seed)
-rows = {
-    name: torch.cat([paint(zeroed(face, scale, s)) for s in shares])
-    for name, scale in kinds.items()
-}
 show(
-    figures.image_rows(rows, titles=[f"{s:.0%}" for s in shares]),
+    one_face(zeroed, shares, "{:.0%}"),
     "One face; above the columns, the share of the scale's numbers that are "
     "set to zero. All zeros in all scales is the same picture for everybody.",
     alt="Four rows of a face that becomes smoother or another one.",
@@ -981,16 +962,17 @@ show(
 )
 
 # %% tags=["hide-input"]
-bare, half = blank["all", 0.0], blank["all", 0.5]
-spared = blank["finest", 1.0]
+bare, half = (blank[share]["length, all"].value for share in (0.0, 0.5))
+spared, kept = (
+    blank[1.0][what].value for what in ("PSNR, finest", "identity, finest, %")
+)
 rare = chi(1024).ppf(1e-6)
 Markdown(
     f"A draw has a length near {chi(1024).mean():.1f}, and one draw in a "
     f"million is shorter than {rare:.1f}; unedited codes have "
-    f"{bare[2].value:.1f}, and with half of all numbers at zero the length "
-    f"is {half[2].value:.1f}. Without any number of the finest scale "
-    f"{spared[1].value:.0%} of the faces are still recognised, at "
-    f"{spared[0].value:.1f} dB."
+    f"{bare:.1f}, and with half of all numbers at zero the length "
+    f"is {half:.1f}. Without any number of the finest scale "
+    f"{kept:.0%} of the faces are still recognised, at {spared:.1f} dB."
 )
 
 # %% [markdown]

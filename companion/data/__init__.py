@@ -2,8 +2,9 @@
 
 from companion.data.catalogue import known, load, status
 from companion.data.dataset import Dataset
-from companion.data.downloads import DataError, fetch
+from companion.data.downloads import DataError
 from companion.data.faces import load_faces
+from companion.data.fetching import fetch
 from companion.data.forms import Batch, as_bytes, signed, unit, unsigned
 
 __all__ = [

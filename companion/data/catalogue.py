@@ -7,10 +7,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from companion.data import dsprites, faces, persian
+from companion.data import cifar, dsprites, faces, persian
 from companion.data.dataset import Dataset, fingerprint
-from companion.data.downloads import DataError, fetch
 from companion.data.drawing.standins import draw
+from companion.data.fetching import attempt
 from companion.data.forms import IMAGES
 from companion.data.originals import ARCHIVES, Found, find, missing, parse
 from companion.environment import offline
@@ -19,12 +19,12 @@ from companion.words import nearest
 SPLITS = ("official", "80/20")
 STAND_IN = (60_000, 10_000)  # images that are drawn to train and to test on
 DRAWN = {  # with a split of their own
+    "cifar-10": cifar.load_cifar,
     "dsprites": dsprites.load,
     "faces": faces.load_faces,
     "persian": persian.load_persian,
 }
 _said: set[str] = set()  # what this process has been warned of
-_in_vain: dict[str, str] = {}  # downloads that failed in this process, and why
 
 
 def known() -> tuple[str, ...]:
@@ -35,13 +35,13 @@ def known() -> tuple[str, ...]:
 def load(name: str, split: str = "official") -> Dataset:
     """Load images uint8 (N, 1, 28, 28) in 0..255 and labels int64 (N,) of a data set.
 
-    "dsprites", "faces" and "persian" are as `dsprites.load`, `load_faces` and `load_persian` give
-    them by default. The others are looked for in the folder COMPANION_DATA, then in the user's
-    cache, then downloaded (unless COMPANION_OFFLINE is set); every byte is checked. Where the
-    original cannot be had, pictures of the same shapes and classes are drawn, with one warning;
-    `source` is then "stand-in". The split is the official one, 60,000 / 10,000, or "80/20": all
-    70,000 images in one fixed random order, 56,000 / 14,000. Raises ValueError for an unknown
-    name or split.
+    "cifar-10", "dsprites", "faces" and "persian" are as `load_cifar`, `dsprites.load`,
+    `load_faces` and `load_persian` give them by default. The others are looked for in the folder
+    COMPANION_DATA, then in the user's cache, then downloaded (unless COMPANION_OFFLINE is set);
+    every byte is checked. Where the original cannot be had, pictures of the same shapes and
+    classes are drawn, with one warning; `source` is then "stand-in". The split is the official
+    one, 60,000 / 10,000, or "80/20": all 70,000 images in one fixed random order, 56,000 /
+    14,000. Raises ValueError for an unknown name or split.
     """
     if name in DRAWN and split == "official":
         return DRAWN[name]()
@@ -53,7 +53,7 @@ def load(name: str, split: str = "official") -> Dataset:
         raise ValueError(f"no split is called {split!r} {nearest(split, SPLITS)}")
     found, why_not = find(ARCHIVES[name]), ""
     if not found.contents:
-        why_not = download(name)
+        why_not = attempt(name)
         found = found if why_not else find(ARCHIVES[name])
     for path in found.damaged:
         warn_once(str(path), f"{path} is not the original file (wrong checksum) and is not used")
@@ -66,19 +66,6 @@ def load(name: str, split: str = "official") -> Dataset:
     tensors = tensors if split == "official" else shuffled(*tensors)
     names, sha256 = ARCHIVES[name].class_names, fingerprint(*tensors)
     return Dataset(name, tensors[:2], tensors[2:], names, source, sha256, split, IMAGES)
-
-
-def download(name: str) -> str:
-    """Download a data set unless that failed before; return why it cannot be had, or ""."""
-    if offline():
-        return "COMPANION_OFFLINE is set and its files are not here"
-    if name not in _in_vain:
-        try:
-            fetch(name)
-            return ""
-        except DataError as error:
-            _in_vain[name] = str(error)
-    return _in_vain[name]
 
 
 def warn_once(topic: str, sentence: str) -> None:
@@ -127,4 +114,4 @@ def status() -> list[dict[str, Any]]:
                 "missing": "" if found.contents else missing(archive),
             }
         )
-    return [*rows, persian.status()]
+    return [*rows, cifar.status(), persian.status()]

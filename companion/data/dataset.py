@@ -30,7 +30,8 @@ class Dataset:
     train: Batch
     test: Batch
     class_names: tuple[str, ...]  # or the names of factors or attributes
-    source: str  # "original", "procedural" (drawn, and meant to be), "exact" or "stand-in"
+    # "original" or which part of it, "procedural" (drawn, and meant to be), "exact" or "stand-in".
+    source: str
     sha256: str  # of all the tensors, in their order: another split has another one
     split: str = "official"
     forms: Mapping[str, Decode] = field(default_factory=lambda: AS_STORED, repr=False)

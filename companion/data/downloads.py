@@ -5,30 +5,22 @@ import queue
 import re
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Event, Thread
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 import requests
 from tqdm.auto import tqdm
 
-from companion.data.originals import ARCHIVES, Part, unpacked
-from companion.data.places import cache
 from companion.environment import offline
 from companion.files import DAY, drafted
-from companion.words import nearest
 
 PATIENCE = 6.0  # seconds that all mirrors together have to answer at all
 STALL = 20.0  # seconds without a byte after which a mirror is given up
 SLOWEST = 2_000  # bytes per second, on average, below which it is given up too
 PLAIN = {"Accept-Encoding": "identity"}  # or a server may unpack the .gz on its way
-
-BY_HAND = {
-    "persian": "the Hoda set is free for research and non-commercial use only: put its files "
-    "'Train 60000.cdb' and 'Test 20000.cdb', from http://farsiocr.ir, into COMPANION_DATA/hoda",
-}
 
 
 class DataError(RuntimeError):
@@ -143,13 +135,25 @@ def stream(url: str, output: Path, limit: int) -> None:
         gone.set()
 
 
-def retrieve(mirror: str, part: Part, folder: Path) -> None:
+class Packed(NamedTuple):
+    """A file as it is downloaded: its name, its checksum, and bytes that it has at most."""
+
+    name: str
+    md5: str
+    limit: int
+
+
+def retrieve(mirror: str, file: Packed, folder: Path) -> None:
     """Download one file beside its place and put it there only if its checksum is right."""
-    file = f"{part.name}.gz"
-    with drafted(folder / file) as draft:
-        stream(mirror + file, draft, part.size + 1024)  # packed, it should be smaller
-        if hashlib.md5(draft.read_bytes()).hexdigest() != part.md5:
-            raise ValueError(f"{mirror}{file} has another checksum")
+    with drafted(folder / file.name) as draft:
+        stream(mirror + file.name, draft, file.limit)
+        if not has_sum(draft, file.md5):
+            raise ValueError(f"{mirror}{file.name} has another checksum")
+
+
+def has_sum(path: Path, md5: str) -> bool:
+    """Whether a file is there and has a checksum."""
+    return path.exists() and hashlib.md5(path.read_bytes()).hexdigest() == md5
 
 
 def sweep_pooch(folder: Path) -> None:
@@ -159,27 +163,27 @@ def sweep_pooch(folder: Path) -> None:
             path.unlink(missing_ok=True)
 
 
-def fetch(name: str, folder: Path | None = None) -> Path:
-    """Download a data set's four .gz files, those that are not yet there; return their folder.
+@contextmanager
+def storing(name: str, target: Path) -> Iterator[None]:
+    """Turn what a disk or its rights refuse into one sentence."""
+    try:
+        yield
+    except OSError as error:
+        why = getattr(error.__cause__ or error, "strerror", None) or error
+        raise DataError(
+            f"{name} cannot be stored in {target}: {why}; set COMPANION_CACHE to another folder"
+        ) from error
 
-    They go to the user's cache, or below `folder`: copied to a machine without network, that
-    folder is a valid COMPANION_DATA. Raises ValueError for an unknown name, DataError, in one
-    sentence, when no mirror has the right bytes, they cannot be stored or their terms forbid it.
-    """
-    if name in BY_HAND:
-        raise DataError(f"{name} is not downloaded: {BY_HAND[name]}")
-    if name not in ARCHIVES:
-        raise ValueError(f"no data set to download is called {name!r} {nearest(name, ARCHIVES)}")
-    archive = ARCHIVES[name]
-    target = Path(folder or cache()) / archive.folder / "raw"
-    left = [part for part in archive.parts if unpacked(target / f"{part.name}.gz", part) is None]
+
+def gather(name: str, left: list[Packed], mirrors: Sequence[str], target: Path) -> Path:
+    """Download files to a folder, from whichever mirror has the right bytes; return the folder."""
     if left and offline():
         raise DataError(f"{name} is not downloaded, because COMPANION_OFFLINE is set")
     refused: dict[str, str] = {}
-    try:
+    with storing(name, target):  # requests' own errors are OSErrors too, and handled inside
         target.mkdir(parents=True, exist_ok=True)
         sweep_pooch(target)
-        for mirror in answering(archive.mirrors, f"{left[0].name}.gz", refused) if left else ():
+        for mirror in answering(mirrors, left[0].name, refused) if left else ():
             try:
                 while left:
                     retrieve(mirror, left[0], target)
@@ -187,11 +191,6 @@ def fetch(name: str, folder: Path | None = None) -> Path:
                 break
             except (requests.RequestException, ValueError) as error:
                 refused[mirror] = reason(error)
-    except OSError as error:  # requests' own errors are OSErrors too, and handled above
-        why = getattr(error.__cause__ or error, "strerror", None) or error
-        raise DataError(
-            f"{name} cannot be stored in {target}: {why}; set COMPANION_CACHE to another folder"
-        ) from error
     if left:
         tried = ", ".join(f"{urlsplit(mirror).netloc}: {why}" for mirror, why in refused.items())
         raise DataError(f"{name} cannot be downloaded ({tried})")

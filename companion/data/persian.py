@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from companion.data.dataset import Dataset, fingerprint
-from companion.data.downloads import BY_HAND
 from companion.data.drawing import persian as drawing
+from companion.data.fetching import BY_HAND
 from companion.data.forms import IMAGES
 from companion.data.hoda import PARTS, Scans, find, genuine, read_part
 from companion.data.places import Place, looked_for

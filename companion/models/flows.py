@@ -64,12 +64,17 @@ class Flow(nn.Module):
         z = torch.randn(n, self.noise, generator=generator, dtype=place.dtype, device=place.device)
         return temperature * z
 
+    def pictures(self, z: Tensor) -> Tensor:
+        """What a person sees of noise (B, D): here its points."""
+        return self.inverse(z)[0]
+
     @torch.no_grad()
     def sample(
-        self, n: int, temperature: float = 1.0, generator: torch.Generator | None = None
-    ) -> Tensor:
-        """Draw n points."""
-        return self.inverse(self.draw(n, temperature, generator))[0]
+        self, n: int, temperature: float = 1.0, generator: torch.Generator | None = None,
+        **given: Tensor,
+    ) -> Tensor:  # fmt: skip
+        """Draw n points, or n images with pixels in [0, 1]; given: what `draw` is told more."""
+        return self.pictures(self.draw(n, temperature, generator, **given))
 
 
 class ImageFlow(Flow):
@@ -86,16 +91,25 @@ class ImageFlow(Flow):
         super().__init__(layers, noise)
         self.between = between
 
-    def terms(self, x: Tensor) -> dict[str, Tensor]:
+    @property
+    def levels(self) -> int:
+        """How many values a pixel has."""
+        return LEVELS
+
+    def whole(self, x: Tensor) -> Tensor:
+        """Pixels 0..255 as whole numbers below `levels`, in this model's precision."""
+        return (x // (LEVELS // self.levels)).to(next(self.parameters()).dtype)
+
+    def terms(self, x: Tensor, *given: Tensor) -> dict[str, Tensor]:
         """Nats that each image costs, at one draw of u: an upper bound, in expectation. (B,).
 
         Raises TypeError unless pixels are whole numbers.
         """
         if x.is_floating_point():
             raise TypeError(f"terms() takes pixels that are whole numbers 0..255, got {x.dtype}")
-        k = x.to(next(self.parameters()).dtype)
+        k = self.whole(x)
         u, log_q = (self.between or uniform_noise)(k)
-        return {"nll": log_q - self.log_prob(k + u)}
+        return {"nll": log_q - self.log_prob(k + u, *given)}
 
     def weighted(self, x: Tensor, draws: int) -> Tensor:
         """-log of the mean of p / q over `draws` of u: a tighter bound, nats, (B,)."""
@@ -104,15 +118,8 @@ class ImageFlow(Flow):
 
     def pictures(self, z: Tensor) -> Tensor:
         """Decode noise (B, D) to images with pixels in [0, 1], rounded down to whole levels."""
-        y = self.inverse(z)[0].nan_to_num(0.0).clamp(0, LEVELS - 1)
-        return y.floor() / (LEVELS - 1)
-
-    @torch.no_grad()
-    def sample(
-        self, n: int, temperature: float = 1.0, generator: torch.Generator | None = None
-    ) -> Tensor:
-        """Draw n images with pixels in [0, 1]."""
-        return self.pictures(self.draw(n, temperature, generator))
+        top = self.levels - 1
+        return self.inverse(z)[0].nan_to_num(0.0).floor().clamp(0, top) / top
 
 
 def plane_flow(

@@ -24,6 +24,14 @@ from companion.nets.coupling import glow_net, split_net
 SMALLEST = 1e-6  # standard deviation of a channel that never varies
 
 
+def of_all_processes(mean: Tensor) -> Tensor:
+    """Average means of equally many examples over the processes, if there are several."""
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.all_reduce(mean)
+        mean /= torch.distributed.get_world_size()
+    return mean
+
+
 class ActNorm(nn.Module):
     """Scale and shift each channel: z = (x + shift) exp(log_scale), (B, C, ...).
 
@@ -43,13 +51,12 @@ class ActNorm(nn.Module):
     @torch.no_grad()
     def start(self, x: Tensor) -> None:
         """Set shift and scale by a batch; several processes by all of theirs together."""
-        moments = torch.stack([power.transpose(0, 1).flatten(1).mean(1) for power in (x, x**2)])
-        if torch.distributed.is_available() and torch.distributed.is_initialized():
-            torch.distributed.all_reduce(moments)
-            moments /= torch.distributed.get_world_size()
-        mean, deviation = moments[0], (moments[1] - moments[0] ** 2).clamp_min(SMALLEST**2).sqrt()
+        channels = x.transpose(0, 1).flatten(1)  # (C, B H W)
+        mean = of_all_processes(channels.mean(1))
+        # Not E x^2 - (E x)^2, of which float32 leaves nothing where the mean is large.
+        variance = of_all_processes((channels - mean[:, None]).square().mean(1))
         self.shift.copy_(-mean)
-        self.log_scale.copy_(-deviation.log())
+        self.log_scale.copy_(-variance.clamp_min(SMALLEST**2).sqrt().log())
         self.started.fill_(1)
 
     def log_det(self, x: Tensor) -> Tensor:
@@ -195,22 +202,18 @@ class Glow(ImageFlow):
         self.sizes = (*leaving, self.noise - sum(leaving))  # numbers of each scale, finest first
         self.prior = ClassPrior(classes, self.sizes[-1]) if classes else None
 
-    def whole(self, x: Tensor) -> Tensor:
-        """Pixels 0..255 to the 2^bits levels of this model."""
-        return x // 2 ** (8 - self.bits)
+    @property
+    def levels(self) -> int:
+        """How many values a pixel has."""
+        return 2**self.bits
 
     def code(self, x: Tensor) -> Tensor:
         """z of images with whole pixels 0..255, at the middle of each level: (B, D)."""
-        return self(self.whole(x).to(next(self.parameters()).dtype) + 0.5)[0]
+        return self(self.whole(x) + 0.5)[0]
 
     def parts(self, z: Tensor) -> tuple[Tensor, ...]:
         """z (B, D) by scale, the finest first: views of it."""
         return z.split(self.sizes, 1)
-
-    def pictures(self, z: Tensor) -> Tensor:
-        """Decode z (B, D) to images with pixels in [0, 1], on this model's levels."""
-        top = 2**self.bits - 1
-        return self.inverse(z)[0].nan_to_num(0.0).floor().clamp(0, top) / top
 
     def class_log_prob(self, y: Tensor) -> Tensor:
         """log p(y | class) in nats for each class: (B, classes); without classes (B, 1)."""
@@ -226,25 +229,14 @@ class Glow(ImageFlow):
             return each.gather(1, labels[:, None])[:, 0]
         return each.logsumexp(1) - math.log(each.shape[1])
 
-    def terms(self, x: Tensor, labels: Tensor | None = None) -> dict[str, Tensor]:
-        """Nats that each image costs, at one draw of the pixels' noise, (B,).
-
-        Raises TypeError unless pixels are whole numbers.
-        """
-        if x.is_floating_point():
-            raise TypeError(f"terms() takes pixels that are whole numbers 0..255, got {x.dtype}")
-        y = self.whole(x).to(next(self.parameters()).dtype)
-        return {"nll": -self.log_prob(y + torch.rand_like(y), labels)}
-
-    @torch.no_grad()
-    def sample(
-        self, n: int, temperature: float = 1.0, generator: torch.Generator | None = None,
+    def draw(
+        self, n: int, temperature: float, generator: torch.Generator | None,
         labels: Tensor | None = None,
     ) -> Tensor:  # fmt: skip
-        """Draw n images with pixels in [0, 1], of these classes (n,) or of all in turn."""
-        z = self.draw(n, temperature, generator)
-        if self.prior is not None:
-            labels = torch.arange(n, device=z.device) % self.classes if labels is None else labels
-            *fine, top = self.parts(z)
-            z = torch.cat([*fine, self.prior.place(top, labels)], 1)
-        return self.pictures(z)
+        """Noise of these classes (n,), or of all in turn: (n, D)."""
+        z = super().draw(n, temperature, generator)
+        if self.prior is None:
+            return z
+        labels = torch.arange(n, device=z.device) % self.classes if labels is None else labels
+        *fine, top = self.parts(z)
+        return torch.cat([*fine, self.prior.place(top, labels)], 1)

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 PEOPLE = ("olivetti", "celeba")  # data that are photographs of people
+UNFAITHFUL = ("stand-in", "unverified")  # sources that are not what they stand for
 
 
 def publish(
@@ -29,7 +30,7 @@ def publish(
 
     if not run.complete:
         raise RunError(f"{run.name} is not complete: only a finished run can be published")
-    if run.config["subset"] or run.source == "stand-in":
+    if run.config["subset"] or run.source.startswith(UNFAITHFUL):
         what = f"{run.config['subset'] or 'all'} of the {run.source} data"
         raise RunError(f"{run.name} saw {what}; to publish it, train on all of the original")
     weights, pictures = run.load("weights")[0], run.folder / "snapshots.safetensors"

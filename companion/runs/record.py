@@ -56,7 +56,7 @@ class Run:
 
     @property
     def source(self) -> str:
-        """Where its data came from: "original", "procedural", "exact" or "stand-in"."""
+        """Where its data came from, as `Dataset.source` says it: "original", "stand-in", ..."""
         return self.config["data"]["source"]
 
     @property

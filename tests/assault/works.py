@@ -21,7 +21,7 @@ from mirrors import Server, Tiny, send
 from assault.truth import drafts, furthest, home, said, snapped
 from companion import __main__ as command
 from companion import chapters
-from companion.data import downloads, dsprites
+from companion.data import dsprites, fetch
 from companion.data.originals import ARCHIVES
 from companion.runs import all_runs, local_runs, read, record
 from companion.tensors import load_tensors
@@ -204,13 +204,13 @@ class Download(Work):
 
     def do(self) -> None:
         with self.place():
-            downloads.fetch("mnist")
+            fetch("mnist")
 
     def judge(self, root: Path) -> tuple[str, str]:
         with self.place() as folder:
             there = {path.name: path.read_bytes() for path in folder.glob("*.gz")}
             wrong = [name for name in there if there[name] != self.tiny.packed[name]]
-            downloads.fetch("mnist")
+            fetch("mnist")
             found = {path.name: path.read_bytes() for path in folder.iterdir()}
             lost = "" if self.tiny.packed.items() <= found.items() else "a file is missing"
             left = sorted(found.keys() - self.tiny.packed.keys())

@@ -3,33 +3,21 @@
 It writes the section "Adversarial models" of `book/benchmarks.md`.
 """
 
-import platform
-import resource
 import tempfile
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
-from statistics import median
 
 import numpy as np
 import torch
-from graphs import Row
-from images import void
 from page import put
 from torch import Tensor, nn
 from torch.nn import functional as F
+from turns import Row, duel, epoch_of, machine, peak
 
-from companion.data import Dataset
-from companion.data.forms import IMAGES as FORMS
 from companion.experiments import gan, wgan
 from companion.metrics import gaussian_distance
 from companion.nets import image_critic, image_generator
-from companion.runs import Run
-from companion.train.loop import one_epoch
-from companion.train.meter import Meter
-from companion.train.state import State
 
 TITLE = "## Adversarial models"
 BATCH = 64
@@ -50,10 +38,7 @@ def trainer(critic_updates: int, fast: bool) -> Side:
     if not fast:
         recipe.model.to(memory_format=torch.contiguous_format)
         recipe = replace(recipe, precision="no")
-    images = pictures()
-    state, run = State(recipe), Run("bench", Path(), {"epochs": 0})
-    data = Dataset("bench", (images,), (images,), (), "exact", "", forms=FORMS)
-    return lambda: void(one_epoch(state, data, 0, 0, Meter(run, 1, IMAGES, show=True)))
+    return epoch_of(recipe, pictures())
 
 
 def players(rate: float, beta1: float, beta2: float) -> tuple[nn.Module, nn.Module, list]:
@@ -161,38 +146,22 @@ def torchgan_epoch(critic_updates: int) -> Side:
     return epoch
 
 
-def compare(
-    ours: Callable[[], object], theirs: Callable[[], object]
-) -> tuple[float, float, float]:
-    """Let both take turns after one to warm up: median seconds of each, and median ratio."""
-    seconds = []
-    for _ in range(1 + TURNS):
-        pair = []
-        for side in (ours, theirs):
-            start = time.perf_counter()
-            side()
-            pair.append(time.perf_counter() - start)
-        seconds.append(pair)
-    a, b = (median(column) for column in zip(*seconds[1:], strict=True))
-    return a, b, median(theirs / ours for ours, theirs in seconds[1:])
-
-
 def training_rows() -> list[Row]:
     """Both kinds of training against a loop by hand and against a library."""
     found = []
     for case, updates, bare in (("GAN step", 1, bare_gan), ("WGAN-GP step", 5, bare_wgan)):
         seen = IMAGES * updates / (updates + 1)  # real images that the critic saw
-        duels: list[tuple[str, bool, Side, str]] = [
+        rivals: list[tuple[str, bool, Side, str]] = [
             ("hand-written loop, same arithmetic", False, bare(), "≥ 0.95"),
             ("hand-written float32 loop; ours as the chapter trains", True, bare(), "> 1"),
         ]
         try:
             rival = torchgan_epoch(updates)
-            duels.append(("torchgan 0.1.0, same arithmetic", False, rival, "> 1"))
+            rivals.append(("torchgan 0.1.0, same arithmetic", False, rival, "> 1"))
         except ImportError:
             print("torchgan is not installed: its rows are left out")
-        for name, fast, theirs, target in duels:
-            a, b, ratio = compare(trainer(updates, fast), theirs)
+        for name, fast, theirs, target in rivals:
+            a, b, ratio = duel(trainer(updates, fast), theirs, TURNS)
             row = {"case": case, "rival": name, "ratio": ratio, "target": target}
             found.append({**row, "ours": f"{seen / a:,.0f}/s", "theirs": f"{seen / b:,.0f}/s"})
     return found
@@ -216,7 +185,7 @@ def distance_rows() -> list[Row]:
     theirs = partial(calculate_frechet_distance, *four)
     apart = abs(ours().item() / theirs() - 1)
     assert apart < 1e-4, f"pytorch-fid differs by {apart}"
-    a, b, ratio = compare(ours, theirs)
+    a, b, ratio = duel(ours, theirs, TURNS)
     row = {"case": f"Fréchet distance, 2,048 dimensions (apart: {apart:.0e})", "ratio": ratio}
     row |= {"ours": f"{a:.1f} s", "theirs": f"{b:.1f} s", "rival": "pytorch-fid 0.3.0"}
     return [{**row, "target": "≥ 4"}]
@@ -229,7 +198,7 @@ def section(found: list[Row], gigabytes: float) -> str:
         "",
         f"The chapters' networks on 28 × 28 images, batches of {BATCH}; real images a second that",
         "the critic saw, which moved once (GAN) or five times for each move of the generator.",
-        f"Measured on: {platform.machine()} CPU, {torch.get_num_threads()} threads, one process,",
+        f"Measured on: {machine()}, one process,",
         f"torch {torch.__version__}; peak memory of all that training: {gigabytes:.2f} GB.",
         f"Both sides took turns; the ratio is the median over {TURNS} pairs of turns.",
         "",
@@ -245,8 +214,7 @@ def section(found: list[Row], gigabytes: float) -> str:
 def main() -> None:
     """Measure, and put the section in its place on the page."""
     found = training_rows()
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    gigabytes = peak / (1e9 if platform.system() == "Darwin" else 1e6)
+    gigabytes = peak()
     text = section([*found, *distance_rows()], gigabytes)
     put(text, TITLE)
     print(text)

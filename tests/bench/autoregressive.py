@@ -8,20 +8,17 @@ transformers, whose ImageGPT is only trained, are measured where they are instal
 section says so where they are not.
 """
 
-import importlib.util
 import math
-import platform
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from importlib.metadata import version
-from statistics import median
 from typing import Any
 
 import torch
 from page import put
 from torch import Tensor, nn
 from torch.nn import functional as F
+from turns import away, count, duel, machine, step_of
 
 from companion.experiments import image_gpt
 from companion.models.image_gpt import ImageGPT
@@ -126,26 +123,6 @@ class HuggingFace(nn.Module):
         return F.cross_entropy(logits.transpose(1, 2), tokens)
 
 
-def seconds(work: Callable[[], object]) -> float:
-    """Time one call."""
-    start = time.perf_counter()
-    work()
-    return time.perf_counter() - start
-
-
-def step_of(model: Any, tokens: Tensor) -> Callable[[], None]:
-    """One step of a plain loop."""
-    adam = torch.optim.Adam(model.parameters(), 1e-3)
-
-    def step() -> None:
-        adam.zero_grad()
-        model.loss(tokens).backward()
-        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        adam.step()
-
-    return step
-
-
 def our_step(model: ImageGPT, x: Tensor) -> Callable[[], object]:
     """One step of the book's trainer."""
     recipe = image_gpt()
@@ -155,13 +132,6 @@ def our_step(model: ImageGPT, x: Tensor) -> Callable[[], object]:
     return lambda: state.update("model", (x, torch.zeros(len(x))), 0, 0.5)
 
 
-def duel(ours: Callable[[], object], theirs: Callable[[], object]) -> tuple[float, float]:
-    """Medians of the seconds of both, which take turns; the first turn does not count."""
-    turns = [(seconds(ours), seconds(theirs)) for _ in range(TURNS + 1)][1:]
-    mine, other = (median(column) for column in zip(*turns, strict=True))
-    return mine, other
-
-
 def main() -> None:
     """Measure, print, and write the section."""
     torch.manual_seed(0)
@@ -169,30 +139,32 @@ def main() -> None:
     rivals: dict[str, Any] = {"minGPT-style, no cache": MinGPT(False)}
     rivals["the same, fused attention"] = MinGPT(True)
     others = {"x-transformers": Theirs, "transformers": HuggingFace}
-    away = [n for n in others if importlib.util.find_spec(n.replace("-", "_")) is None]
-    rivals |= {f"{n} {version(n)}": of() for n, of in others.items() if n not in away}
+    missing = away(*others)
+    rivals |= {f"{n} {version(n)}": of() for n, of in others.items() if n not in missing}
     x = torch.bernoulli(torch.full((BATCH, 1, SIDE, SIDE), 0.2))
     tokens = ours.tokens(x)
-    size = sum(w.numel() for w in ours.parameters())
     lines = [
         TITLE, "",
-        f"Width {WIDTH}, {LAYERS} layers, {STEPS} tokens, {size:,} weights; "
-        f"{platform.machine()} CPU, {torch.get_num_threads()} threads, torch {torch.__version__}. "
+        f"Width {WIDTH}, {LAYERS} layers, {STEPS} tokens, {count(ours):,} weights; "
+        f"{machine()}, torch {torch.__version__}. "
         f"Drawing {DRAWN} images, and one training step of {BATCH}; medians of {TURNS} turns."
-        + "".join(f" {n} was not installed." for n in away),
+        + "".join(f" {n} was not installed." for n in missing),
         "", "| case | rival | ours, s | rival, s | ratio |", "| :-- | :-- | --: | --: | --: |",
     ]  # fmt: skip
     learn = our_step(ours, x)
     for name, rival in rivals.items():
         cases = {
             "drawing": (lambda: ours.sample(DRAWN), lambda r=rival: r.sample(DRAWN)),
-            "a step of training": (learn, step_of(rival, tokens)),
+            "a step of training": (
+                learn,
+                step_of(rival, lambda r=rival: r.loss(tokens), clip=1.0, lr=1e-3),
+            ),
         }
         if not hasattr(rival, "sample"):
             del cases["drawing"]
         for case, (mine, theirs) in cases.items():
-            a, b = duel(mine, theirs)
-            lines.append(f"| {case} | {name} | {a:.2f} | {b:.2f} | {b / a:.2f} |")
+            a, b, ratio = duel(mine, theirs, TURNS)
+            lines.append(f"| {case} | {name} | {a:.2f} | {b:.2f} | {ratio:.2f} |")
             print(lines[-1], flush=True)
     put("\n".join(lines) + "\n", TITLE)
 

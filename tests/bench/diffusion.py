@@ -5,19 +5,17 @@ no labels, Adam at 1e-3, batches of 128) and its own library's network of about 
 training step and sampler. It writes the section "Diffusion" of `book/benchmarks.md`.
 """
 
-import platform
-import resource
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from itertools import count as count_up
 from itertools import cycle
-from statistics import median
 
 import torch
 from page import put
-from torch import Tensor, nn
+from torch import Tensor
+from turns import count, duel, machine, peak, step_of
 
 from companion.data import load, signed, unit
 from companion.experiments import ddpm, extractor_of
@@ -30,6 +28,7 @@ BATCH, STEPS, SIDE = 128, 50, 28
 TURNS = 3
 SECONDS = 300.0  # of processor time, that each is trained before its images are judged
 JUDGED = 500
+ADAM = {"clip": 1.0, "lr": 1e-3, "betas": (0.9, 0.99), "fused": True}  # as the book's recipe
 DATA = load("mnist")
 IMAGES = DATA.train[0]
 
@@ -47,11 +46,6 @@ class Entrant:
 def shuffled() -> Iterator[Tensor]:
     """Batches of stored images, again and again."""
     return cycle(IMAGES[torch.randperm(len(IMAGES))][: 300 * BATCH].split(BATCH))
-
-
-def count(net: nn.Module) -> int:
-    """Number of weights."""
-    return sum(p.numel() for p in net.parameters())
 
 
 def book(precision: str = "auto") -> Entrant:
@@ -72,19 +66,6 @@ def book(precision: str = "auto") -> Entrant:
     return Entrant(name, count(recipe.model.net), update, draw)
 
 
-def descend(net: nn.Module, loss: Callable[[], Tensor]) -> Callable[[], None]:
-    """A step of Adam with gradients clipped at 1, as the book's recipe has it."""
-    adam = torch.optim.Adam(net.parameters(), 1e-3, (0.9, 0.99), fused=True)
-
-    def update() -> None:
-        adam.zero_grad()
-        loss().backward()
-        nn.utils.clip_grad_norm_(net.parameters(), 1.0)
-        adam.step()
-
-    return update
-
-
 def lucidrains() -> Entrant:
     """denoising-diffusion-pytorch: its Unet and GaussianDiffusion."""
     import denoising_diffusion_pytorch.denoising_diffusion_pytorch as library
@@ -95,7 +76,7 @@ def lucidrains() -> Entrant:
         net, image_size=SIDE, sampling_timesteps=STEPS, objective="pred_v", beta_schedule="cosine"
     )
     stream = shuffled()
-    update = descend(net, lambda: model(unit(next(stream))))
+    update = step_of(net, lambda: model(unit(next(stream))), **ADAM)
 
     def draw(n: int) -> Tensor:
         return torch.cat([model.sample(min(250, n - k)) for k in range(0, n, 250)]).clamp(0, 1)
@@ -131,27 +112,9 @@ def huggingface() -> Entrant:
             x = sampler.step(guess, t, x).prev_sample
         return ((x + 1) / 2).clamp(0, 1)
 
-    return Entrant(f"diffusers {version('diffusers')}", count(net), descend(net, loss), draw)
-
-
-def timed(act: Callable[[], object]) -> float:
-    """Seconds of one act."""
-    start = time.perf_counter()
-    act()
-    return time.perf_counter() - start
-
-
-def duel(ours: Callable[[], object], theirs: Callable[[], object]) -> tuple[float, float, float]:
-    """Take turns after one to warm up: median seconds of each, and median ratio."""
-    pairs = [(timed(ours), timed(theirs)) for _ in range(1 + TURNS)][1:]
-    a, b = (median(column) for column in zip(*pairs, strict=True))
-    return a, b, median(b / a for a, b in pairs)
-
-
-def peak() -> float:
-    """Largest memory of this process so far, in GB."""
-    found = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return found / (1e9 if platform.system() == "Darwin" else 1e6)
+    return Entrant(
+        f"diffusers {version('diffusers')}", count(net), step_of(net, loss, **ADAM), draw
+    )
 
 
 def quality(make: Callable[[], Entrant], frechet: Frechet) -> str:
@@ -175,10 +138,10 @@ def main() -> None:
     plain, rivals = book("no"), [lucidrains(), huggingface()]
     for rival in rivals:
         for mine, target in ((ours, "≥ 3"), (plain, "none")):
-            a, b, ratio = duel(mine.update, rival.update)
+            a, b, ratio = duel(mine.update, rival.update, TURNS)
             row = f"| training, {mine.name} | {rival.name} | {BATCH / a:,.0f} images/s"
             lines.append(f"{row} | {BATCH / b:,.0f} images/s | {ratio:.2f} | {target} |")
-        a, b, ratio = duel(lambda: ours.draw(16), lambda rival=rival: rival.draw(16))
+        a, b, ratio = duel(lambda: ours.draw(16), lambda rival=rival: rival.draw(16), TURNS)
         row = f"| 16 images in {STEPS} steps | {rival.name} | {a:.2f} s | {b:.2f} s"
         lines.append(f"{row} | {ratio:.2f} | ≥ 3 |")
     frechet = Frechet(unit(DATA.test[0]), extractor_of("mnist").model)
@@ -193,7 +156,7 @@ def page(lines: list[str], judged: list[str], memory: float) -> str:
     head = f"""{TITLE}
 
 U-Nets on 28 × 28 images, batches of {BATCH}: each library's own network, step and sampler.
-Measured on: {platform.machine()} CPU, {torch.get_num_threads()} threads, one process, torch
+Measured on: {machine()}, one process, torch
 {torch.__version__}; ours in bf16 where the hardware has it. Peak memory of our training, torch and
 data included: {memory:.2f} GB (target: 1.2). Both sides took turns; ratios are medians of {TURNS}.
 

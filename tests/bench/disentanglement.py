@@ -7,18 +7,18 @@
 import platform
 from collections.abc import Callable
 from functools import partial
-from typing import Any
 
 import numpy as np
 import sklearn
 import torch
-from graphs import TURNS, Row, compare
 from page import put
 from sklearn.metrics import mutual_info_score
+from turns import Row, duel
 
 from companion.metrics.disentanglement import mutual_information_gap
 
 TITLE = "## Disentanglement"
+TURNS = 25
 SIZES = (3, 6, 40, 32, 32)  # the factors of dSprites
 
 
@@ -58,13 +58,13 @@ def rows() -> list[Row]:
     for name, score in rivals().items():
         apart = abs(ours().score.value - score(codes, factors))
         assert apart < 1e-6, f"{name} differs by {apart}"
-        a, b, ratio = compare(ours, partial(score, codes, factors))
+        a, b, ratio = duel(ours, partial(score, codes, factors), TURNS, least=0.05)
         row = {"case": "MIG, 10,000 × 10 × 5", "rival": name, "ours": a, "theirs": b}
         found.append({**row, "ratio": ratio, "target": "≥ 10", "apart": apart})
     return found
 
 
-def section(found: list[dict[str, Any]]) -> str:
+def section(found: list[Row]) -> str:
     """Write the part of the page."""
     lines = [
         TITLE,

@@ -3,28 +3,22 @@
 `make bench` runs it after `run.py`. It writes the section "Drawn data" of `book/benchmarks.md`.
 """
 
-import platform
-import time
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 
 import torch
-from images import BATCH, IMAGES, Row, compare, step, void
+from images import BATCH, IMAGES, Row, compare, step
 from page import put
 from torch import Tensor, nn
+from turns import epoch_of, machine, seconds
 
-from companion.data import Dataset, dsprites
+from companion.data import dsprites
 from companion.data.drawing.faces import draw as draw_faces
 from companion.experiments import beta_vae
 from companion.models.vae import VAE
 from companion.nets import sprite_decoder, sprite_encoder
 from companion.objectives import negative_elbo
 from companion.recipes import Player, Recipe
-from companion.runs import Run
-from companion.train.loop import one_epoch
-from companion.train.meter import Meter
-from companion.train.state import State
 
 TITLE = "## Drawn data"
 
@@ -36,15 +30,12 @@ def sprites() -> Tensor:
 
 def trainer(fast: bool) -> Callable[[], None]:
     """One epoch of the book's trainer, as the chapter trains, or with the rival's arithmetic."""
-    bits = sprites()
-    data = Dataset("bench", (bits,), (bits,), (), "exact", "", forms=dsprites.FORMS)
     recipe = beta_vae()
     if not fast:
         model = network()
         players = {"vae": Player(model, negative_elbo)}
         recipe = Recipe(model, players, recipe.data, BATCH, precision="no")
-    state, run = State(recipe), Run("bench", Path(), {"epochs": 0})
-    return lambda: void(one_epoch(state, data, 0, 0, Meter(run, 1, IMAGES, show=True)))
+    return epoch_of(recipe, sprites(), dsprites.FORMS)
 
 
 def network() -> VAE:
@@ -80,35 +71,28 @@ def bare_loop(model: VAE) -> Callable[[], None]:
 
 def rate(draw: Callable[[int], object], n: int) -> float:
     """Pictures drawn in a second, the best of three times."""
-    seconds = []
-    for _ in range(3):
-        start = time.perf_counter()
-        draw(n)
-        seconds.append(time.perf_counter() - start)
-    return n / min(seconds)
+    return n / min(seconds(partial(draw, n)) for _ in range(3))
 
 
 def rows() -> list[Row]:
     """Measure a training step on sprites."""
-    duel = partial(compare, "β-VAE on dSprites, 1 × 64 × 64")
+    beside = partial(compare, "β-VAE on dSprites, 1 × 64 × 64")
     same = "hand-written loop, same arithmetic"
     plain = "plain float32 loop; ours channels last, bf16 where the hardware has it"
     theirs = "the same with the network of Burgess et al. 2018 in the plain loop"
     return [
-        duel(same, trainer(fast=False), bare_loop(network()), "≥ 0.95"),
-        duel(plain, trainer(fast=True), bare_loop(network()), "≥ 1.25"),
-        duel(theirs, trainer(fast=True), bare_loop(published_network()), "≥ 1.25"),
+        beside(same, trainer(fast=False), bare_loop(network()), "≥ 0.95"),
+        beside(plain, trainer(fast=True), bare_loop(network()), "≥ 1.25"),
+        beside(theirs, trainer(fast=True), bare_loop(published_network()), "≥ 1.25"),
     ]
 
 
 def main() -> None:
     """Measure, and put the section in its place on the page."""
-    threads = torch.get_num_threads()
     lines = [
         TITLE,
         "",
-        f"Measured on: {platform.machine()} CPU, {threads} threads, torch {torch.__version__}, "
-        f"batches of {BATCH}, one process.",
+        f"Measured on: {machine()}, torch {torch.__version__}, batches of {BATCH}, one process.",
         "In the first table both sides took turns; the ratio is the median over eight pairs.",
         "",
         "| case | rival | ours, images/s | rival, images/s | ratio | target |",

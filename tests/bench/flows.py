@@ -8,20 +8,16 @@ on 28 x 28, all with the same convolutional networks. Every rival has as many we
 trains by the same plain loop; a rival that is not installed is left out, and the section says so.
 """
 
-import importlib
-import importlib.util
 import math
-import platform
-import time
 from collections.abc import Callable
 from functools import partial
 from importlib.metadata import version
-from statistics import median
 from typing import Any
 
 import torch
 from page import put
 from torch import Tensor, nn
+from turns import away, count, duel, machine, module, step_of
 
 from companion.models.bijections import Coupling, FactorOut, Flatten, Squeeze
 from companion.models.flows import Flow, plane_flow
@@ -32,11 +28,6 @@ POINTS, IMAGES, TURNS = 1024, 64, 9
 COUPLINGS, WIDTH = 8, 24
 SIZES = {"points": (POINTS, (2,)), "images": (IMAGES, (1, 28, 28))}
 net = partial(conv_net, width=WIDTH, blocks=1)
-
-
-def module(name: str) -> Any:
-    """Import a rival by name, since types of these packages cannot be checked here."""
-    return importlib.import_module(name)
 
 
 def our_points() -> Flow:
@@ -146,36 +137,10 @@ RIVALS = {"nflows": Nflows, "normflows": Normflows, "zuko": Zuko}
 OURS = {"points": our_points, "images": our_images}
 
 
-def seconds(work: Callable[[], object]) -> float:
-    """Time one call."""
-    start = time.perf_counter()
-    work()
-    return time.perf_counter() - start
-
-
-def duel(ours: Callable[[], object], theirs: Callable[[], object]) -> tuple[float, float]:
-    """Medians of the seconds of both, which take turns; the first turn does not count."""
-    turns = [(seconds(ours), seconds(theirs)) for _ in range(TURNS + 1)][1:]
-    mine, other = (median(column) for column in zip(*turns, strict=True))
-    return mine, other
-
-
-def step_of(model: Any, x: Tensor) -> Callable[[], None]:
-    """One step of a plain loop."""
-    adam = torch.optim.Adam(model.parameters(), 1e-4)
-
-    def step() -> None:
-        adam.zero_grad()
-        (-model.log_prob(x).mean()).backward()
-        adam.step()
-
-    return step
-
-
 def cases(model: Any, x: Tensor) -> dict[str, Callable[[], object]]:
     """What is timed, for one model."""
     return {
-        "a step of training": step_of(model, x),
+        "a step of training": step_of(model, lambda: -model.log_prob(x).mean(), lr=1e-4),
         "density": torch.no_grad()(lambda: model.log_prob(x)),
         "drawing": torch.no_grad()(lambda: model.sample(len(x))),
     }
@@ -183,32 +148,29 @@ def cases(model: Any, x: Tensor) -> dict[str, Callable[[], object]]:
 
 def main() -> None:
     """Measure, print, and write the section."""
-    away = [name for name in RIVALS if importlib.util.find_spec(name) is None]
+    missing = away(*RIVALS)
     lines = [
         TITLE, "",
-        f"{POINTS:,} points or {IMAGES} images at a time; {platform.machine()} CPU, "
-        f"{torch.get_num_threads()} threads, torch {torch.__version__}; medians of {TURNS} turns."
-        + "".join(f" {name} was not installed." for name in away),
+        f"{POINTS:,} points or {IMAGES} images at a time; {machine()}, "
+        f"torch {torch.__version__}; medians of {TURNS} turns."
+        + "".join(f" {name} was not installed." for name in missing),
         "", "| case | rival | weights, ours and theirs | ours, ms | rival, ms | ratio |",
         "| :-- | :-- | --: | --: | --: | --: |",
     ]  # fmt: skip
     for kind, (n, shape) in SIZES.items():
         for name, rival in RIVALS.items():
-            if name in away or (name, kind) == ("zuko", "images"):
+            if name in missing or (name, kind) == ("zuko", "images"):
                 continue
             torch.manual_seed(0)
             ours, theirs, x = OURS[kind](), rival(kind), torch.randn(n, *shape)
             assert ours.log_prob(x).isfinite().all() and theirs.log_prob(x).isfinite().all()
             assert theirs.sample(3).numel() == 3 * math.prod(shape)
-            sizes = (sum(w.numel() for w in model.parameters()) for model in (ours, theirs))
-            weights = " and ".join(f"{size:,}" for size in sizes)
+            weights = " and ".join(f"{count(model):,}" for model in (ours, theirs))
             mine, other = cases(ours, x), cases(theirs, x)
             for case, work in mine.items():
-                a, b = (1000 * t for t in duel(work, other[case]))
-                known = f"{name} {version(name)}"
-                lines.append(
-                    f"| {case}, {kind} | {known} | {weights} | {a:.1f} | {b:.1f} | {b / a:.2f} |"
-                )
+                a, b, ratio = duel(work, other[case], TURNS)
+                row = f"| {case}, {kind} | {name} {version(name)} | {weights}"
+                lines.append(f"{row} | {1e3 * a:.1f} | {1e3 * b:.1f} | {ratio:.2f} |")
                 print(lines[-1], flush=True)
     put("\n".join(lines) + "\n", TITLE)
 

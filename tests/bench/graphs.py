@@ -10,9 +10,9 @@ import logging
 import platform
 import random
 import tempfile
-import time
 import warnings
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -27,6 +27,7 @@ from page import put
 from pgmpy.base import DAG
 from pgmpy.inference import VariableElimination
 from pgmpy.readwrite import BIFReader
+from turns import Row, duel, seconds
 
 from companion.graphs import BayesNet, Evidence, Reachability, read_bif, write_bif
 
@@ -35,32 +36,7 @@ RECORD = ROOT / "companion" / "graphs" / "measured.json"
 TITLE = "## Graphs"
 ALARM = Path(pgmpy.__file__).parent / "utils" / "example_models" / "alarm.bif.gz"
 TURNS = 25
-Row = dict[str, Any]
-
-
-def compare(
-    ours: Callable[[], Any], theirs: Callable[[], Any], least: float = 0.05
-) -> tuple[float, float, float]:
-    """Let both take turns: median seconds of ours and theirs, median ratio of neighbours.
-
-    A turn repeats its side until it takes about `least` seconds.
-    """
-    repeats = []
-    for side in (ours, theirs):
-        start = time.perf_counter()
-        side()
-        repeats.append(max(1, round(least / (time.perf_counter() - start))))
-    seconds = []
-    for _ in range(TURNS):
-        pair = []
-        for side, times in zip((ours, theirs), repeats, strict=True):
-            start = time.perf_counter()
-            for _ in range(times):
-                side()
-            pair.append((time.perf_counter() - start) / times)
-        seconds.append(pair)
-    a, b = (median(column) for column in zip(*seconds, strict=True))
-    return a, b, median(b / a for a, b in seconds)
+LEAST = 0.05  # seconds of a turn
 
 
 def twelve() -> BayesNet:
@@ -122,7 +98,7 @@ def posteriors(case: str, net: BayesNet, cases: Sequence[Evidence]) -> list[Row]
         ("pyAgrum (C++), one by one", ours, by_one, "≥ 0.67"),
     ):
         apart = max(np.abs(np.subtract(a, b)).max() for a, b in zip(side(), rival(), strict=True))
-        a, b, ratio = compare(side, rival)
+        a, b, ratio = duel(side, rival, TURNS, LEAST)
         size = len(queries)
         row = {"case": case, "rival": name, "ours": a / size, "theirs": b / size}
         rows.append({**row, "ratio": ratio, "target": target, "apart": float(apart)})
@@ -168,7 +144,7 @@ def separations() -> list[Row]:
             ("pyAgrum (C++)", ask(net.isIndependent), ""),
         ):
             apart = sum(a != b for a, b in zip(ours(), rival(), strict=True))
-            a, b, ratio = compare(ours, rival)
+            a, b, ratio = duel(ours, rival, TURNS, LEAST)
             case = f"d-separation, 15 nodes, {dag.number_of_edges()} edges"
             row = {"case": case, "rival": name, "ours": a / 400, "theirs": b / 400}
             rows.append({**row, "ratio": ratio, "target": target, "apart": float(apart)})
@@ -185,11 +161,8 @@ def scaling() -> list[Row]:
         while dag.number_of_edges() < 2 * nodes:
             dag.add_edge(*sorted(rng.sample(range(nodes), 2)))
         ball = Reachability(dag)
-        times = []
-        for _ in range(TURNS):
-            start = time.perf_counter()
-            assert ball.separated(nodes // 2, nodes)
-            times.append(time.perf_counter() - start)
+        assert ball.separated(nodes // 2, nodes)
+        times = [seconds(partial(ball.separated, nodes // 2, nodes)) for _ in range(TURNS)]
         points.append({"nodes": nodes, "edges": dag.number_of_edges(), "seconds": median(times)})
     return points
 

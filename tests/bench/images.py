@@ -1,29 +1,23 @@
 """The cases of images: one epoch of a VAE by the book's trainer, by hand, and by a rival."""
 
 import tempfile
-import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
-from statistics import median
 
 import torch
 from torch import Tensor, nn
+from turns import Work, duel, epoch_of
 
-from companion.data import Dataset
-from companion.data.forms import IMAGES as FORMS
+from companion.data import load
 from companion.models.vae import VAE
 from companion.nets import image_decoder, image_encoder
 from companion.objectives import negative_elbo
 from companion.recipes import Player, Recipe
-from companion.runs import Run
-from companion.train.loop import one_epoch
-from companion.train.meter import Meter
-from companion.train.state import State
 
 BATCH = 128
 IMAGES = 10 * BATCH
+TURNS = 8
 
 
 @dataclass(frozen=True)
@@ -53,18 +47,10 @@ def pictures(size: int) -> Tensor:
 
 def trainer(size: int, fast: bool = False) -> Callable[[], None]:
     """One epoch of the book's trainer."""
-    images = pictures(size)
-    data = Dataset("bench", (images,), (images,), (), "exact", "", forms=FORMS)
-    precision = "auto" if fast else "no"
-    model = network(size, fast)
-    recipe = Recipe(model, {"vae": Player(model, negative_elbo)}, lambda: data, BATCH)
-    state = State(replace(recipe, precision=precision))
-    run = Run("bench", Path(), {"epochs": 0})
-    return lambda: void(one_epoch(state, data, 0, 0, Meter(run, 1, IMAGES, show=True)))
-
-
-def void(_: object) -> None:
-    """Forget a value."""
+    model, precision = network(size, fast), "auto" if fast else "no"
+    players = {"vae": Player(model, negative_elbo)}
+    recipe = Recipe(model, players, partial(load, "mnist"), BATCH, precision=precision)
+    return epoch_of(recipe, pictures(size))
 
 
 def step(model: nn.Module, optimizer: torch.optim.Optimizer, x: Tensor) -> None:
@@ -152,24 +138,12 @@ def pythae_epoch(size: int) -> Callable[[], None]:
         training_config=settings,
     )  # fmt: skip
     theirs.prepare_training()
-    return lambda: void(theirs.train_step(1))
+    return lambda: theirs.train_step(1)
 
 
-def compare(
-    case: str, rival: str, ours: Callable[[], None], theirs: Callable[[], None], target: str
-) -> Row:
-    """Let both take turns, and take the median of the ratios of neighbours."""
-    seconds: list[tuple[float, float]] = []
-    for turn in range(9):
-        pair = []
-        for run in (ours, theirs):
-            start = time.perf_counter()
-            run()
-            pair.append(time.perf_counter() - start)
-        if turn:  # the first turn warms up
-            seconds.append((pair[0], pair[1]))
-    a, b = median(s[0] for s in seconds), median(s[1] for s in seconds)
-    ratio = median(s[1] / s[0] for s in seconds)
+def compare(case: str, rival: str, ours: Work, theirs: Work, target: str) -> Row:
+    """Let both take turns with an epoch."""
+    a, b, ratio = duel(ours, theirs, TURNS)
     row = Row(case, rival, IMAGES / a, IMAGES / b, ratio, target)
     print(f"{case}: {row.ours:,.0f} img/s, {rival} {row.theirs:,.0f} img/s, ratio {ratio:.2f}")
     return row
@@ -180,20 +154,22 @@ def rows() -> list[Row]:
     found = []
     for size in (28, 64):
         case = f"VAE, 1 × {size} × {size}"
-        duel = partial(compare, case)
+        beside = partial(compare, case)
         found.append(
-            duel("hand-written loop, same arithmetic", trainer(size), bare_loop(size), "≥ 0.95")
+            beside("hand-written loop, same arithmetic", trainer(size), bare_loop(size), "≥ 0.95")
         )
         found.append(
-            duel("DataLoader, 2 workers, same arithmetic", trainer(size), loader_loop(size), "> 1")
+            beside(
+                "DataLoader, 2 workers, same arithmetic", trainer(size), loader_loop(size), "> 1"
+            )
         )
         fast = "channels last, bf16 where the hardware has it"
         try:
             same, default = trainer(size), trainer(size, fast=True)
-            found.append(duel("pythae 0.1.2, same arithmetic", same, pythae_epoch(size), "> 1"))
-            found.append(duel(f"pythae 0.1.2; ours {fast}", default, pythae_epoch(size), "> 1"))
+            found.append(beside("pythae 0.1.2, same arithmetic", same, pythae_epoch(size), "> 1"))
+            found.append(beside(f"pythae 0.1.2; ours {fast}", default, pythae_epoch(size), "> 1"))
         except ImportError:
             print("pythae is not installed: its rows are left out")
         how = f"plain float32 loop; ours {fast}"
-        found.append(duel(how, trainer(size, fast=True), bare_loop(size), "≥ 1.25"))
+        found.append(beside(how, trainer(size, fast=True), bare_loop(size), "≥ 1.25"))
     return found

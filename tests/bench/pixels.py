@@ -3,10 +3,6 @@
 python tests/bench/pixels.py    write the section of `book/benchmarks.md`
 """
 
-import math
-import platform
-import time
-from collections.abc import Callable
 from statistics import median
 
 import sklearn
@@ -14,6 +10,7 @@ import torch
 from page import put
 from sklearn.linear_model import LogisticRegression
 from torch import Tensor
+from turns import Row, Work, duel, machine, seconds
 
 from companion.data import load
 from companion.models.logistic import count, features_of, fit, newton
@@ -23,13 +20,6 @@ TITLE = "## Networks of pixels"
 TURNS = 3
 FEW = 3000  # images of whose patches scikit-learn's table still fits into memory
 DRAWN = 10_000
-
-
-def seconds(work: Callable[[], object]) -> float:
-    """Time one call."""
-    start = time.perf_counter()
-    work()
-    return time.perf_counter() - start
 
 
 def certified(images: Tensor) -> None:
@@ -52,8 +42,8 @@ def of_patches(images: Tensor) -> None:
     rival().fit(x, images.flatten().numpy())
 
 
-def rows() -> list[tuple[str, str, float, float]]:
-    """Measure every case: its name, the rival, seconds of ours and of the rival's."""
+def rows() -> list[Row]:
+    """Measure every case."""
     images, network = load("persian").examples("train")[0], PixelNetwork(quarter_plane(4))
     few, counts = images[:FEW], count(network, images)
     inputs = features_of(network, counts)
@@ -62,43 +52,43 @@ def rows() -> list[tuple[str, str, float, float]]:
     name = "LogisticRegression on all patches"
     solver = "LogisticRegression, weighted"
     found = [
-        duel(f"fit of {FEW:,} images", name, lambda: certified(few), lambda: of_patches(few)),
-        duel(
+        against(f"fit of {FEW:,} images", name, lambda: certified(few), lambda: of_patches(few)),
+        against(
             f"from {len(inputs):,} counted patterns", solver,
             lambda: newton(inputs, counts), lambda: rival().fit(x, y, sample_weight=weights),
         ),
-        duel("fit of 60,000 images", "", lambda: certified(images)),
+        alone("fit of 60,000 images", lambda: certified(images)),
     ]  # fmt: skip
     for position in (False, True):
         network = PixelNetwork(quarter_plane(4), position=position)
         fit(network, count(network, few))
         case = f"{DRAWN:,} draws, {'with' if position else 'without'} position"
-        found.append(duel(case, "", lambda n=network: n.sample(DRAWN)))
+        found.append(alone(case, lambda n=network: n.sample(DRAWN)))
     return found
 
 
-def duel(
-    case: str, beside: str, ours: Callable[[], object], theirs: Callable[[], object] | None = None
-) -> tuple[str, str, float, float]:
-    """Let ours and the rival take turns; medians of their seconds, NaN without a rival."""
-    turns = [(seconds(ours), seconds(theirs) if theirs else math.nan) for _ in range(TURNS)]
-    mine, other = (median(column) for column in zip(*turns, strict=True))
-    return case, beside, mine, other
+def against(case: str, beside: str, ours: Work, theirs: Work) -> Row:
+    """Let ours and the rival take turns."""
+    return {"case": case, "rival": beside, **duel(ours, theirs, TURNS)._asdict()}
+
+
+def alone(case: str, ours: Work) -> Row:
+    """Time what has no rival."""
+    return {"case": case, "ours": median(seconds(ours) for _ in range(TURNS))}
 
 
 def main() -> None:
     """Measure, print, and write the section."""
-    machine = f"{platform.machine()} CPU, {torch.get_num_threads()} threads"
     lines = [
         TITLE, "",
-        f"Linear law, 15 parents, Persian digits of 28 × 28 pixels; {machine}, "
+        f"Linear law, 15 parents, Persian digits of 28 × 28 pixels; {machine()}, "
         f"torch {torch.__version__}, scikit-learn {sklearn.__version__}.",
         f"Ours is timed from the images to a gradient of at most 1e-8; medians of {TURNS} turns.",
         "", "| case | rival | ours, s | rival, s | ratio |", "| :-- | :-- | --: | --: | --: |",
     ]  # fmt: skip
-    for case, beside, ours, other in rows():
-        against = f"{other:.2f} | {other / ours:.2f}" if beside else "– | –"
-        lines.append(f"| {case} | {beside or '–'} | {ours:.2f} | {against} |")
+    for row in rows():
+        rival = f"{row['theirs']:.2f} | {row['ratio']:.2f}" if "rival" in row else "– | –"
+        lines.append(f"| {row['case']} | {row.get('rival', '–')} | {row['ours']:.2f} | {rival} |")
         print(lines[-1], flush=True)
     put("\n".join(lines) + "\n", TITLE)
 

@@ -15,6 +15,7 @@ from pathlib import Path
 import torch
 from images import BATCH, rows
 from page import put
+from turns import machine
 
 ROOT = Path(__file__).parents[2]
 
@@ -45,8 +46,7 @@ def main() -> None:
     parser.add_argument("--chapters", nargs="*", default=written)
     chapters = parser.parse_args().chapters
     memory = {chapter: chapter_memory(chapter) for chapter in chapters}
-    machine = f"{platform.machine()} CPU, {torch.get_num_threads()} threads"
-    device = torch.cuda.get_device_name() if torch.cuda.is_available() else machine
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else machine()
     lines = [
         "# Speed and memory",
         "",

@@ -11,8 +11,8 @@ import importlib.util
 import json
 import multiprocessing
 import platform
-import time
 from collections.abc import Callable
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from statistics import median
@@ -21,6 +21,7 @@ from typing import Any
 import torch
 from page import put
 from torch import Tensor
+from turns import away, duel, seconds
 
 from companion.models.states import Block
 from companion.nets.scan import selective_scan
@@ -77,9 +78,7 @@ WAYS: dict[str, Callable[[], Callable[..., Tensor]]] = {
 
 def once(work: Callable[..., Tensor], inputs: list[Tensor]) -> float:
     """Seconds of one pass forward and backward."""
-    start = time.perf_counter()
-    torch.autograd.grad(work(*inputs).sum(), inputs)
-    return time.perf_counter() - start
+    return seconds(lambda: torch.autograd.grad(work(*inputs).sum(), inputs))
 
 
 def status(what: str) -> float:
@@ -123,7 +122,7 @@ def row(n: int, length: int, d: int, state: int) -> dict[str, float]:
 
 def of_blocks() -> list[str]:
     """A block beside that of transformers in plain PyTorch, as lines of a table."""
-    if importlib.util.find_spec("transformers") is None:
+    if away("transformers"):
         return ["", "transformers was not installed."]
     from transformers import MambaConfig, MambaModel
 
@@ -137,9 +136,8 @@ def of_blocks() -> list[str]:
     ours = Block(32)
     for n in (1, 8):
         x = torch.randn(n, 1024, 32, requires_grad=True)
-        turns = [(once(ours, [x]), once(theirs, [x])) for _ in range(TURNS + 1)][1:]
-        a, b = (median(column) for column in zip(*turns, strict=True))
-        lines.append(f"| {n} | {a:.3f} | {b:.2f} | {b / a:.0f} |")
+        a, b, ratio = duel(partial(once, ours, [x]), partial(once, theirs, [x]), TURNS)
+        lines.append(f"| {n} | {a:.3f} | {b:.2f} | {ratio:.0f} |")
         print(lines[-1], flush=True)
     return lines
 
