@@ -39,7 +39,7 @@ def vae(
     horizon: epochs in which the learning rate falls from 2e-3 to a hundredth of it.
     Raises ValueError for a value that cannot be.
     """
-    if beta < 0 or head < 0:
+    if not (beta >= 0 and head >= 0):  # nor nan
         raise ValueError(f"beta and head must be 0 or above, got beta={beta}, head={head}")
     if latent < 1:
         raise ValueError(f"latent must be at least 1 dimension, got {latent}")
