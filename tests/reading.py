@@ -1,4 +1,4 @@
-"""What a browser sees of a page: formulas cut, lines that begin with a comma, height of code."""
+"""What a browser sees of a page: formulas cut, stray commas, pictures, letters, height of code."""
 
 # Formulas that stick out of what shows them, and that nothing scrolls with a sign.
 CUT = """() => {
@@ -25,6 +25,25 @@ CUT = """() => {
   }
   return bad;
 }"""
+
+# Where the first picture begins, in pixels from the top of the page.
+FIRST = """() => Math.min(
+  ...[...document.querySelectorAll("article :is(img, svg, canvas)")]
+    .filter((one) => !one.closest("details:not([open]), .katex"))
+    .map((one) => one.getBoundingClientRect())
+    .filter((at) => at.height > 60)
+    .map((at) => at.top + scrollY),
+)"""
+
+# The least size of a letter in the drawn diagrams, in pixels.
+LETTERS = """() => Math.min(
+  ...[...document.querySelectorAll("article svg text")]
+    .filter((one) => one.getClientRects().length && !one.closest(".katex"))
+    .map((one) => {
+      const { a, b } = one.getScreenCTM();
+      return parseFloat(getComputedStyle(one).fontSize) * Math.hypot(a, b);
+    }),
+)"""
 
 # Lines that begin with the punctuation of a formula on the line before.
 ORPHANS = """() => {

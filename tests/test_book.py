@@ -204,6 +204,17 @@ def test_first_page_has_a_card_for_each_chapter(book: Path) -> None:
         assert (book / "book" / str(card.select("img")[0]["src"])).exists()
 
 
+@pytest.mark.parametrize("script", SCRIPTS, ids=name)
+def test_a_chapter_says_under_its_question_how_long_it_is(book: Path, script: Path) -> None:
+    told = soup(book / f"book/{name(script)}.html").select("h1 + p + p.extent")
+    text = " ".join(line.get_text() for line in told)
+    chapter = book_home.Chapter.read(script.with_suffix(".ipynb"))
+    exercises = len(EXERCISE.findall(text_of(script, "markdown")))
+    assert text == f"{chapter.minutes} minutes of reading · {exercises} exercises · Colab"
+    edition = f"/blob/{Repository.read().branch}/book/_colab/{name(script)}.ipynb"
+    assert [str(link["href"]).endswith(edition) for link in told[0].select("a")] == [True]
+
+
 def test_minutes_count_the_running_text_only() -> None:
     told = "word " * 1000
     assert book_home.minutes(told) == 10 and book_home.minutes(told * 2) == 15

@@ -108,6 +108,9 @@ REFUSED = {
     "train vae --epochs 1 -p likelihood=gausian": "unknown likelihood 'gausian' (did you mean 'ga",
     "train vae --epochs 1 -p data=mnst": "no pinned extractor for 'mnst' (did you mean 'mnist'?",
     "train classifier --epochs 1 -p data=mnst": "no data set is called 'mnst' (did you mean",
+    "train classifier --epochs 1 -p data=dsprites": "needs images of 28 x 28 pixels, got 'dsp",
+    "train made --epochs 1 -p data=faces": "28 pixels, got 'faces' (known: fashion-mnist, mni",
+    "train vae --epochs 1 -p data=dsprites": "no pinned extractor for 'dsprites' (known: fashion-",
     "train vae --epochs 1 -p horizon=0": "horizon must be above 0 epochs, got 0",
     "train vae --epochs -1": "epochs must be a whole number, 0 or above, got -1",
     "train vae --seed -1": "seed must be a whole number, 0 or above, got -1",
@@ -219,6 +222,16 @@ def test_help_teaches():
     assert done.returncode == 0
     for word in ("train", "run", "runs", "data", "publish", "examples:", "accelerate launch"):
         assert word in done.stdout
+
+
+def test_a_lesson_waits_for_no_library():
+    """Torch alone takes seconds to import."""
+    code = "import sys, companion.__main__ as m; m.parser().format_help(); print(*sys.modules)"
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    asked = [sys.executable, "-c", code]
+    said = subprocess.run(asked, env=environment, capture_output=True, text=True, check=True)
+    heavy = {"torch", "numpy", "matplotlib", "requests", "networkx", "accelerate", "inspect"}
+    assert "companion.__main__" in said.stdout and not heavy & set(said.stdout.split())
 
 
 def test_a_reader_who_has_seen_enough_ends_a_list_without_a_word():

@@ -1,6 +1,7 @@
 """Bad input to a public function is one line with the value and what is allowed."""
 
 from functools import partial
+from math import nan
 
 import pytest
 import torch
@@ -8,7 +9,14 @@ from torch import Tensor, nn
 from toys import denoiser, denoising, mlp
 
 from companion.data import load, unit
-from companion.experiments import autoencoder, classifier, extractor_of, vae
+from companion.experiments import (
+    autoencoder,
+    beta_vae,
+    classifier,
+    extractor_of,
+    gan,
+    vae,
+)
 from companion.maths import cosine, log_mean_exp
 from companion.metrics import (
     accuracy,
@@ -108,6 +116,11 @@ WRONG = {
     "a latent below": (lambda: autoencoder(latent=-3), "at least 1 dimension, got -3"),
     "a beta": (lambda: vae(beta=-0.5), "0 or above, got beta=-0.5, head=0.0"),
     "a head": (lambda: vae(head=-1.0), "0 or above, got beta=1.0, head=-1.0"),
+    "no number": (lambda: vae(beta=nan), "0 or above, got beta=nan, head=0.0"),
+    "no weight": (lambda: vae(head=nan), "0 or above, got beta=1.0, head=nan"),
+    "no rate": (lambda: gan(rate=nan), "learning rates must be above 0, got nan and"),
+    "no penalty": (lambda: gan(r1=nan), "r1 0 or above, got smoothing=0.0 and r1=nan"),
+    "no share": (lambda: beta_vae(beta=nan), "beta must be 0 or above, got nan"),
     "a horizon": (lambda: classifier(horizon=-1), "horizon must be above 0 epochs, got -1"),
 }
 

@@ -16,7 +16,9 @@ pytest.importorskip("sphinx")
 sys.path.append(str(Path(__file__).parents[1] / "book/_ext"))
 from companion_book import first_copies
 
+BOOK = Path(__file__).parents[1] / "book"
 WEB = sorted(files("companion.figures").joinpath("web").iterdir(), key=lambda file: file.name)
+STYLED = [*BOOK.glob("_ext/*.js"), *BOOK.glob("_ext/web/*.js"), BOOK / "_static/companion.css"]
 # A notebook puts the HTML of an output into its place, then runs the scripts in it.
 SHOW = """html => {
   const output = document.body.appendChild(document.createElement("div"));
@@ -112,7 +114,7 @@ def test_without_scripts_all_frames_show(shown: Any) -> None:
 
 
 @pytest.mark.browser
-@pytest.mark.parametrize("file", WEB, ids=lambda file: file.name)
+@pytest.mark.parametrize("file", [*WEB, *STYLED], ids=lambda file: file.name)
 def test_a_browser_understands_every_line(shown: Any, file: Any) -> None:
     text = file.read_text(encoding="utf-8")
     assert max(map(len, text.splitlines())) <= 99

@@ -137,6 +137,26 @@ def test_without_checksums_the_schema_still_holds(file, key, value, sentence, ru
     assert str(run.folder / file) in str(caught.value)
 
 
+ROWS = {
+    "of another epoch": (lambda row: row.update(epoch=5), "row 1 is of epoch 5"),
+    "without seconds": (lambda row: row.pop("seconds"), "row 1 has no 'seconds'"),
+    "in words": (lambda row: row.update(seconds="two"), "'seconds' of row 1 must be a number"),
+    "with a loss in words": (lambda row: row.update(loss="low"), "'loss' of row 1 must be a num"),
+}
+
+
+@pytest.mark.parametrize(("edit", "sentence"), ROWS.values(), ids=ROWS)
+def test_without_checksums_a_row_of_a_history_is_still_a_row(edit, sentence, run):
+    unsealed(run.folder)
+    path = run.folder / "history.jsonl"
+    first, *rest = path.read_text().splitlines()
+    row = json.loads(first)
+    edit(row)
+    path.write_text("\n".join([json.dumps(row), *rest]) + "\n")
+    with pytest.raises(DamagedFile, match=sentence):
+        read(run.folder)
+
+
 @pytest.mark.parametrize("file", TEXTS)
 @pytest.mark.parametrize("content", ["[" * 200_000, "{}", "[3]", "nul", "1" * 5000, "", "\0"])
 def test_whatever_a_record_holds_its_error_is_one_and_names_it(file, content, run):

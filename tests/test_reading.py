@@ -8,9 +8,9 @@ import pytest
 
 pytest.importorskip("playwright")
 import pdf
-from reading import CODE, CUT, ORPHANS
+from reading import CODE, CUT, FIRST, LETTERS, ORPHANS
 from test_book import SCRIPTS, name
-from test_browser import DESK, Visit, every_chapter, every_page, visit, window  # noqa: F401
+from test_browser import DESK, PHONE, Visit, every_chapter, every_page, visit, window  # noqa: F401
 
 pytestmark = pytest.mark.browser
 SHORT = "book/notation"
@@ -48,6 +48,16 @@ def test_code_is_a_small_part_of_a_page(window: Visit) -> None:  # noqa: F811
     assert shown.locator(bare).count() == 0
     stacked = "div.cell:not(:has(.cell_output)):has(> .code-fold) + div.cell > .code-fold"
     assert shown.locator(stacked).count() == 0
+
+
+@every_chapter
+def test_a_picture_comes_early_and_diagrams_are_legible_on_a_phone(window: Visit) -> None:  # noqa: F811
+    shown = window.page
+    assert shown.evaluate(FIRST) <= 2.5 * DESK["height"]
+    shown.set_viewport_size(PHONE)
+    letters = shown.evaluate(LETTERS)  # of a page without a diagram infinite
+    shown.set_viewport_size(DESK)
+    assert letters >= 9
 
 
 @every_page
@@ -138,5 +148,8 @@ def test_the_checks_see_a_fault(visit: Any) -> None:  # noqa: F811
     last = f'{base} style="display:inline-block;width:100%">x</span></span></span>'
     shown.evaluate(ADD, f'<p><span class="math notranslate">{last}</span>, and</p>')
     assert shown.evaluate(ORPHANS)
+    far = "<svg width='200' height='99' viewBox='0 0 400 198'><text font-size='16'>x</text></svg>"
+    shown.evaluate(ADD, f"<div style='height:5000px'></div>{far}")
+    assert shown.evaluate(LETTERS) < 9 and 5000 < shown.evaluate(FIRST) < 10**6
     shown.evaluate(ADD, f'<div class="highlight" style="height:{10**6}px"></div>')
     assert shown.evaluate(CODE) > 0.15

@@ -17,6 +17,8 @@ import book_search
 
 WORDS_A_MINUTE = 150
 EXERCISES = re.compile(r"^## Exercises$.*?^(?=## )", re.DOTALL | re.MULTILINE)
+EXERCISE = re.compile(r"\{exercise(?:-start)?\}")
+QUESTION = re.compile(r"</h1>\s*<p><em>.*?</em></p>", re.DOTALL)
 DISPLAY = re.compile(r"^ *\$\$.*?\$\$", re.DOTALL | re.MULTILINE)
 LINE_OF_MARKUP = re.compile(r"^ *(:{3,}|`{3,}|:\w+:|\([\w:.-]+\)=|#+ |\|).*$", re.MULTILINE)
 
@@ -29,6 +31,7 @@ class Chapter:
     question: str
     needs: str
     minutes: int
+    exercises: int
 
     @classmethod
     def read(cls, notebook: Path) -> "Chapter":
@@ -39,7 +42,8 @@ class Chapter:
         needs = re.search(r"^You need: (.+)\.$", prose, re.MULTILINE)
         if head is None or needs is None:
             raise ValueError(f"{notebook} lacks its question below the title, or 'You need: ...'")
-        return cls(head[1], head[2], needs[1], minutes(prose))
+        exercises = len(EXERCISE.findall(prose))
+        return cls(head[1], head[2], needs[1], minutes(prose), exercises)
 
 
 def minutes(prose: str) -> int:
@@ -133,6 +137,19 @@ def describe(
         open_at(Path(app.outdir), f"{page}.html", tags)
 
 
+def tell(
+    app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: nodes.document | None
+) -> None:
+    """Say under a chapter's question how long it is, and where it runs."""
+    notebook = Path(app.srcdir) / f"{page}.ipynb"
+    if doctree is None or not notebook.exists():
+        return
+    chapter = Chapter.read(notebook)
+    told = f"{chapter.minutes} minutes of reading · {chapter.exercises} exercises"
+    line = f'<p class="extent">{told} · <a href="{colab(app.config, page)}">Colab</a></p>'
+    context["body"] = QUESTION.sub(lambda found: found[0] + line, context["body"], count=1)
+
+
 def open_at(folder: Path, address: str, tags: str) -> None:
     """Let the book's bare address lead to its first page, and show what that is."""
     lead = f'<meta http-equiv="Refresh" content="0; url={address}" />\n'
@@ -145,3 +162,4 @@ def setup(app: Sphinx) -> None:
     """Register the directive and the handler."""
     app.add_directive("chapters", Cards)
     app.connect("html-page-context", describe)
+    app.connect("html-page-context", tell)

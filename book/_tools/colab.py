@@ -23,10 +23,13 @@ FOLDER = BOOK / "_colab"
 RECORD = "application/papermill.record/"
 SET_UP = """\
 # Set-up: installs the book's package where it is missing; Colab's torch stays as it is.
+# The page, with its figures and results: {page}
 import importlib.util
 
 if importlib.util.find_spec("companion") is None:
-    %pip install -q "companion @ git+{url}@{branch}"
+    %pip install -q "companion @ git+{url}@{branch}"\
+"""
+LOOK = """
 import torch
 
 gpu = torch.cuda.is_available()
@@ -81,9 +84,11 @@ def edition(notebook: NotebookNode, page: str, places: Places) -> NotebookNode:
     """Return the Colab edition of an executed notebook."""
     repository = Repository.read()
     plain = Plain(page, places, repository, glued(notebook))
-    set_up = SET_UP.format(url=repository.url, branch=repository.branch)
+    address = repository.page(page)
+    set_up = SET_UP.format(url=repository.url, branch=repository.branch, page=address)
+    is_trained = any("\nepochs: int" in f"\n{cell.source}" for cell in notebook.cells)
     linker = terms.Linker(terms.entries())
-    head, body, solution = [new_code_cell(set_up)], [], ""
+    head, body, solution = [new_code_cell(set_up + LOOK * is_trained)], [], ""
     for cell in notebook.cells:
         if cell.cell_type == "markdown":
             solution = solution_at(cell.source, solution, places)
@@ -94,9 +99,10 @@ def edition(notebook: NotebookNode, page: str, places: Places) -> NotebookNode:
         else:
             body += [code_cell(cell, solution), *caption_cell(cell, plain)]
     made = new_notebook(cells=[*head, *body])
+    graphics = {"gpuType": "T4"} if is_trained else {}  # which Colab lends for a limited time
     made.metadata = NotebookNode(
-        accelerator="GPU",
-        colab={"gpuType": "T4", "provenance": []},
+        **({"accelerator": "GPU"} if is_trained else {}),
+        colab={**graphics, "provenance": []},
         kernelspec=KERNEL,
         language_info=LANGUAGE,
     )

@@ -1,6 +1,6 @@
 """Data by name: originals with a checksum, stand-ins, drawn worlds and exact worlds."""
 
-from companion.data.catalogue import known, load, status
+from companion.data.catalogue import known, load, small, status
 from companion.data.dataset import Dataset
 from companion.data.downloads import DataError
 from companion.data.faces import load_faces
@@ -9,5 +9,5 @@ from companion.data.forms import Batch, as_bytes, signed, unit, unsigned
 
 __all__ = [
     "Batch", "DataError", "Dataset", "as_bytes", "fetch", "known", "load", "load_faces",
-    "signed", "status", "unit", "unsigned",
+    "signed", "small", "status", "unit", "unsigned",
 ]  # fmt: skip

@@ -24,12 +24,20 @@ DRAWN = {  # with a split of their own
     "faces": faces.load_faces,
     "persian": persian.load_persian,
 }
+SMALL = (*ARCHIVES, "persian")  # grey images of 28 x 28 pixels
 _said: set[str] = set()  # what this process has been warned of
 
 
 def known() -> tuple[str, ...]:
     """The names that `load` knows."""
     return (*ARCHIVES, *DRAWN)
+
+
+def small(name: str) -> str:
+    """Pass on the name of images (1, 28, 28), before any is drawn. ValueError for larger ones."""
+    if name in DRAWN and name not in SMALL:
+        raise ValueError(f"needs images of 28 x 28 pixels, got {name!r} {nearest(name, SMALL)}")
+    return name
 
 
 def load(name: str, split: str = "official") -> Dataset:

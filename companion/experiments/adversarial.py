@@ -99,10 +99,10 @@ def gan(
     """
     if loss not in GENERATOR_LOSSES:
         raise ValueError(f"no generator loss is called {loss!r} {nearest(loss, GENERATOR_LOSSES)}")
-    if not 0 <= smoothing < 0.5 or r1 < 0:
+    if not (0 <= smoothing < 0.5 and r1 >= 0):
         got = f"smoothing={smoothing} and r1={r1}"
         raise ValueError(f"smoothing must be in [0, 0.5) and r1 0 or above, got {got}")
-    if min(rate, critic_rate) <= 0:
+    if not (rate > 0 and critic_rate > 0):
         raise ValueError(f"learning rates must be above 0, got {rate} and {critic_rate}")
     model, apart = networks(net, normalise), net == "homework"
     if apart and r1:

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from companion.data import small
 from companion.data.augment import redrawn
 from companion.data.binary import load_binary
 from companion.data.forms import as_bytes
@@ -46,7 +47,7 @@ def recipe(
     watch: Measure = of_few if split == "official" else of_validation
     measure: Measure = of_most if split == "official" else of_test
     return Recipe(
-        model, {"model": player}, partial(load_binary, data, split, images), batch,
+        model, {"model": player}, partial(load_binary, small(data), split, images), batch,
         augment=redrawn, clip=1.0, watch=watch, measure=measure, keep=shown,
     )  # fmt: skip
 

@@ -39,7 +39,7 @@ def recipe(
 
 def check_vae(latent: int, beta: float) -> None:
     """Raise ValueError for a latent size or a weight of the rate that cannot be."""
-    if latent < 1 or beta < 0:
+    if latent < 1 or not beta >= 0:
         raise ValueError(f"needs latent >= 1 and beta >= 0, got latent={latent} and beta={beta}")
 
 

@@ -5,7 +5,7 @@ from functools import cache, partial
 import torch
 from torch import nn
 
-from companion.data import load
+from companion.data import load, small
 from companion.data.augment import flip_and_shift, shift
 from companion.data.forms import stored
 from companion.maths import cosine
@@ -39,7 +39,7 @@ def vae(
     horizon: epochs in which the learning rate falls from 2e-3 to a hundredth of it.
     Raises ValueError for a value that cannot be.
     """
-    if beta < 0 or head < 0:
+    if not (beta >= 0 and head >= 0):  # nor nan
         raise ValueError(f"beta and head must be 0 or above, got beta={beta}, head={head}")
     if latent < 1:
         raise ValueError(f"latent must be at least 1 dimension, got {latent}")
@@ -70,7 +70,7 @@ def autoencoder(
     encoder, decoder = image_encoder(latent), image_decoder(latent)
     model = Autoencoder(encoder, decoder, latent, pixels_named(likelihood))
     player = Player(channels_last(model), own_terms, ADAM, cosine(horizon, 0.2, 0.01))
-    source = partial(load, data, split)
+    source = partial(load, small(data), split)
     return Recipe(model, {"ae": player}, source, measure=of_code)
 
 
@@ -79,7 +79,7 @@ def classifier(data: str = "fashion-mnist", split: str = "official", horizon: in
     model = Classifier(image_encoder(32), 32)
     player = Player(channels_last(model), cross_entropy, ADAM, cosine(horizon, 0.2, 0.01))
     return Recipe(
-        model, {"classifier": player}, partial(load, data, split),
+        model, {"classifier": player}, partial(load, small(data), split),
         augment=flip_and_shift, watch=of_labels, measure=of_attack,
     )  # fmt: skip
 
@@ -89,7 +89,7 @@ def extractor(data: str = "fashion-mnist", horizon: int = 20) -> Recipe:
     model = extractor_network()
     player = Player(channels_last(model), cross_entropy, ADAM, cosine(horizon, 0.2, 0.01))
     moved = shift if data in DIGITS else flip_and_shift
-    source = partial(load, data)
+    source = partial(load, small(data))
     return Recipe(model, {"extractor": player}, source, augment=moved, watch=of_labels)
 
 

@@ -6,7 +6,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from companion.data import Dataset, load
+from companion.data import Dataset, load, small
 from companion.data.forms import as_bytes
 from companion.maths import cosine
 from companion.measures.sequences import of_law, of_lengths, of_recall
@@ -123,7 +123,8 @@ def digit_sequence(
     if images < 1:
         raise ValueError(f"images must be at least 1, got {images}")
     model = SequenceLaw(network(mixer, True, KINDS + 1, KINDS, width, layers))
+    source = partial(digits, small(data), images)
     return Recipe(
-        model, {"law": player(model, own_terms, rate, horizon)}, partial(digits, data, images), 16,
+        model, {"law": player(model, own_terms, rate, horizon)}, source, 16,
         clip=1.0, precision="no", watch=of_law, keep=shown,
     )  # fmt: skip

@@ -18,7 +18,7 @@ IMAGES = dsprites.ROWS - dsprites.HELD_OUT  # that a model trains on
 
 def recipe(latent: int, beta: float, images: int, horizon: int, loss: Loss) -> Recipe:
     """What the VAEs of the chapter share: networks, optimizer, data, measures."""
-    if beta < 0:
+    if not beta >= 0:
         raise ValueError(f"beta must be 0 or above, got {beta}")
     if latent < 2:
         raise ValueError(f"latent must be at least 2 dimensions, got {latent}")

@@ -25,7 +25,8 @@ document.addEventListener("DOMContentLoaded", () => {
     const button = document.createElement("button");
     button.type = "button";
     button.className = "enlarge";
-    const name = picture.parentElement.querySelector(".figure-number")?.textContent ?? "the figure";
+    const number = picture.parentElement.querySelector(".figure-number");
+    const name = number?.textContent ?? "the figure";
     button.setAttribute("aria-label", `Enlarge ${name}: ${picture.alt}`);
     picture.replaceWith(button);
     button.append(picture);
@@ -33,7 +34,8 @@ document.addEventListener("DOMContentLoaded", () => {
       const copy = picture.cloneNode();
       copy.style = "";
       copy.removeAttribute("width");
-      copy.width = Math.max(picture.naturalWidth / 2, Math.min(picture.naturalWidth, innerWidth - 40));
+      const whole = picture.naturalWidth;
+      copy.width = Math.max(whole / 2, Math.min(whole, innerWidth - 40));
       const close = document.createElement("button");
       close.type = "button";
       close.textContent = "Close";
