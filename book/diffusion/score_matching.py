@@ -75,9 +75,11 @@ from companion.samplers.langevin import (
     langevin,
     langevin_path,
 )
+from companion.words import at_least
 from companion.worlds.gaussians import eight_gaussians_density
 from companion.worlds.mixture import NoisedMixture
 
+at_least(1, steps=steps, levels_steps=levels_steps)
 torch.set_default_dtype(torch.float64)
 
 # %% tags=["hide-input"]

@@ -33,7 +33,7 @@
 
 # %% tags=["parameters"]
 seed: int = 0
-draws: int = 4_096  # for each x, where something is measured by chance
+draws: int = 4_096  # for each x, where chance measures; 16 or more
 
 # %% tags=["hide-input"]
 import math
@@ -52,7 +52,9 @@ from companion.figures import Explorable, Sketch, results_table, show
 from companion.figures.style import DASHES, MARKERS, PALETTE
 from companion.maths import gaussian_kl, log_mean_exp
 from companion.metrics import mean_of
+from companion.words import at_least
 
+at_least(16, draws=draws)
 torch.set_default_dtype(torch.float64)
 torch.distributions.Distribution.set_default_validate_args(False)  # speed
 standard = Normal(torch.tensor(0.0), 1.0)
