@@ -541,6 +541,7 @@ check("thm-ddim-gaussian", kind="grid", of="Gaussians and step counts").equal(
 # Two ways to get it wrong have been in code that many people use.
 # *Linspace*: the times are spread evenly over $T - 1, \dots, 0$, but the next $\bar\alpha$ is looked up $\lfloor T / S \rfloor$ earlier, which is not the next time of the list ([a report](https://github.com/huggingface/diffusers/issues/11347)).
 # *Early start*: the times are multiples of $\lfloor T / S \rfloor$, so pure noise is handed over as a picture of time $T - T / S + 1$, for $S$ that divides $T$, which should still contain signal {cite:p}`lin2024common`.
+# (The cure of the second, times that are even from the top, does not cure the first: a program that still looks $\lfloor T / S \rfloor$ earlier reads the wrong $\bar\alpha$ wherever $S$ does not divide $T$ ([another report](https://github.com/huggingface/diffusers/issues/9261)).)
 # Their index 0 is our time 1; as pairs of our times they are:
 
 
