@@ -1299,6 +1299,8 @@ Markdown(
 # Coverage, recall, precision and classes all rest on small classifiers that have never seen a bad drawing.
 # {prf:ref}`thm-gan-order` is about Gaussians and a perfect model; for features of images it is an observation that it predicts well.
 # Nearest neighbours find copies that are copies in pixels or features, and no others.
+# Other remedies for collapse (softened labels, noise on the images, a judge who sees a whole batch, averaged weights) were not compared, nor labels given to both players.
+# Larger images, styles, and translation from one kind of picture to another are where GANs went next: {cite:t}`murphy2023probabilistic` tells of them.
 #
 # ## Exercises
 #

@@ -1766,6 +1766,7 @@ Explorable(
 # The theorems on tables carry over to densities, up to exchanging limits and integrals, but not to finite samples: a judge that is large enough can be perfect on any finite training set.
 # The Dirac-GAN has one parameter a side; that large networks turn in the same way is an analogy, not a theorem.
 # Our eight Gaussians have two dimensions. They show mechanisms, not what happens on images; the next chapters do.
+# Arjovsky and Bottou's own remedy, noise on data and samples alike so that their supports overlap, is not tried here.
 # No published number stands beside our counts of modes: they depend on the ring, the networks and the threshold, and ours are of this page.
 #
 # ## Exercises

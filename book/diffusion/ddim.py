@@ -1600,6 +1600,7 @@ Markdown(
 # The Fréchet distances are of 1,000 samples and one training, in features of a small classifier of digits; near the floor much of a distance is the bias of finite samples, and another training may exchange the order of curves that lie close.
 # The theory of errors takes one error at a time, in a world where errors add; a network's errors depend on where earlier ones led.
 # Better ways to integrate the same ODE exist: Heun's method above, solvers made for diffusion, other spacings; {ref}`an exercise <ex-ddim-times>` finds the best spacing of a Gaussian world.
+# Students of a sampler learn to make two of its strides in one {cite:p}`salimans2022progressive`, down to a few.
 #
 # ## Exercises
 #

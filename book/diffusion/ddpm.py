@@ -2124,6 +2124,8 @@ results_table(rows, percent=["read as asked, %"])
 #
 # One network, one seed, small grey pictures.
 # The distance is on the book's own extractors; the bits are a bound, for known labels, from few digits; copies of strokes were not looked for.
+# The variance of the steps is not learned {cite:p}`nichol2021improved`, and scalings and times of training are not tuned {cite:p}`karras2022elucidating`.
+# Also left out: guidance by the gradient of a classifier, filling in a part of an image, diffusion of codes in place of pixels, transformers in place of the U-Net; {cite:t}`murphy2023probabilistic` is a start.
 #
 # ## Exercises
 #

@@ -1692,6 +1692,8 @@ Explorable(
 # The exhaustive checks stop at four or five nodes; the proofs do not.
 # {prf:ref}`thm-mn-hc` computes factors from a law, not from data; there $Z$ couples all factors.
 # The cost of a junction tree grows exponentially with its largest clique.
+# Where that is too much one sends the same messages on a graph with loops, without a theorem that they end or are right (loopy belief propagation; {cite:t}`murphy2023probabilistic` has it, and factor graphs).
+# How scores are learned from data, by means over data less means under the model, is told in {ref}`the chapter on energies <ch:energy>`.
 # The bound in {prf:ref}`thm-mn-gibbs` is mostly too weak to plan a run with, and no chain can tell from its past that there is a part of the law which it has not visited.
 #
 # ## Exercises
