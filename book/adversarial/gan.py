@@ -1567,7 +1567,7 @@ results_table(rows)
 # :class: dropdown
 # ```
 # She could: a grey pixel is a proof of forgery. So the generator is driven to the ends of the sigmoid, and rounding changes little of what is left.
-# To train with true binary draws one needs the gradient of a sample, as for the codebooks later in this book.
+# To train with true binary draws one needs the gradient of a sample, as codebooks do (planned for this book).
 
 # %%
 inks = drawings["with R1"]

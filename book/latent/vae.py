@@ -1184,7 +1184,7 @@ Markdown(f"{black.float().mean():.0%} of all pixels are exactly black.")
 # $\log C$ grows like $\log |\eta|$ without limit, so on a pixel that is always black the likelihood has no maximum, and training never ends.
 #
 # So neither number says how well clothes are described.
-# What does is the probability of the 256 grey levels that were stored, in bits per dimension {cite:p}`theis2016note`; the planned chapters on autoregressive models and flows will use it.
+# What does is the probability of the 256 grey levels that were stored, in bits per dimension {cite:p}`theis2016note`; the chapters on {ref}`flows <ch:realnvp>` use it.
 # Bounds may be compared only between models that are probabilities, or densities, of the same variable.
 #
 # (sec-vae-blur)=
@@ -2007,7 +2007,7 @@ show(
 # :class: dropdown
 # ```
 # A first answer: one Gaussian with a full covariance, then a mixture of twenty, fitted by EM to codes of training images, for the VAE to draws from $q(z \mid x)$.
-# {ref}`Diffusion <ch:ddpm>` is a later answer; chapters on priors and on flows are planned.
+# {ref}`Diffusion <ch:ddpm>` and {ref}`flows <ch:realnvp>` are later answers; a chapter on priors is planned.
 
 # %%
 torch.manual_seed(seed)
