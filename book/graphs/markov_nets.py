@@ -2212,6 +2212,7 @@ print(f"{chordal.sum()} of {len(five):,}; {len(tested)} of them tested")
 # :label: ex-mn-open
 # ```
 # (Open.) For the window with a little noise, the right side of {eq}`eq-mn-window` with $J = 4$, compare single updates with blocks of two lamps, for each of the ways to pair the lamps.
+# (A measure: the second largest eigenvalue, in size, of the transition matrix of one sweep; the smaller it is, the sooner a chain forgets its start.)
 # Can you give a rule that chooses blocks from the factors alone, for a network too large for its transition matrix?
 # ```{exercise-end}
 # ```
