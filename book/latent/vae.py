@@ -883,7 +883,7 @@ results_table(
 # %% [markdown]
 # Errors are over three seeds, except for the principal components.
 # (Three seeds can agree by chance: the test set alone leaves $\pm 0.3$ % on any of these numbers.)
-# The joint head stays just below our 92.5 %, and within half a percent of the plain classifier: the encoder is the limit, not the code.
+# The joint head stays within half a percent of the plain classifier: the encoder is the limit, not the code.
 #
 # Is 82 or 84 % little?
 # A plane has the same trouble with the pixels themselves.
