@@ -1607,7 +1607,7 @@ Markdown(
 # ```{exercise-start} One stride
 # :label: ex-ddim-one
 # ```
-# What does the sampler return for $S = 1$, and what does $\eta$ change? Say it without a formula for the step, then look.
+# (Recall.) What does the sampler return for $S = 1$, and what does $\eta$ change? Say it without a formula for the step, then look.
 # ```{exercise-end}
 # ```
 #
@@ -1631,7 +1631,7 @@ print(f"all 50 samples are within 0.001 of {height @ hills:.3f}")
 # ```{exercise-start} Any noise at all
 # :label: ex-ddim-sheet
 # ```
-# Let each stride have its own $\sigma$, chosen as you like in $0 \le \sigma^2 \le 1 - \bar\alpha_s$, and not by any $\eta$. Show that $x_t$ given $x_0$ keeps its law. Show that a network trained by the squared error of the noise needs no other training for it. What is this good for?
+# (Derive.) Let each stride have its own $\sigma$, chosen as you like in $0 \le \sigma^2 \le 1 - \bar\alpha_s$, and not by any $\eta$. Show that $x_t$ given $x_0$ keeps its law. Show that a network trained by the squared error of the noise needs no other training for it. What is this good for?
 # ```{exercise-end}
 # ```
 #
@@ -1663,7 +1663,7 @@ print("50 strides, 50 random variances: the law at every time is the same")
 # ```{exercise-start} The weights of the bound
 # :label: ex-ddim-bound
 # ```
-# Let $\mathrm{SNR}_t = 1 / \nu_t^2$. Show that for $\eta = 1$ the weight of eq. {eq}`eq-ddim-loss` is $\frac12 (\mathrm{SNR}_s / \mathrm{SNR}_t - 1)$, for strides of any length.
+# (Derive.) Let $\mathrm{SNR}_t = 1 / \nu_t^2$. Show that for $\eta = 1$ the weight of eq. {eq}`eq-ddim-loss` is $\frac12 (\mathrm{SNR}_s / \mathrm{SNR}_t - 1)$, for strides of any length.
 # ```{exercise-end}
 # ```
 #
@@ -1698,7 +1698,7 @@ print("the weights agree, at random strides and at all of one but the last")
 # ```{exercise-start} Where to stop on the way
 # :label: ex-ddim-times
 # ```
-# In a Gaussian world, which $S$ strides lose least at $\eta = 0$? Derive it from eq. {eq}`eq-ddim-product`, and compare with even times, for ten strides and $s_0 = 0.3$.
+# (Derive.) In a Gaussian world, which $S$ strides lose least at $\eta = 0$? Derive it from eq. {eq}`eq-ddim-product`, and compare with even times, for ten strides and $s_0 = 0.3$.
 # ```{exercise-end}
 # ```
 #
@@ -1726,7 +1726,7 @@ print(f"equal angles {best:.4f}, at {nearest_times.tolist()}")
 # ```{exercise-start} An inversion that closes
 # :label: ex-ddim-closing
 # ```
-# Write an inversion that undoes each stride of the sampler exactly. Which equation must each step solve? How does the error of a round trip on the line fall with the number of iterations?
+# (Code.) Write an inversion that undoes each stride of the sampler exactly. Which equation must each step solve? How does the error of a round trip on the line fall with the number of iterations?
 # ```{exercise-end}
 # ```
 #
@@ -1769,7 +1769,7 @@ print({k: f"{gap:.1e}" for k, gap in gaps.items()})
 # ```{exercise-start} Too much fresh noise
 # :label: ex-ddim-hat
 # ```
-# {cite:t}`ho2020denoising` also use $\hat\sigma^2 = 1 - \bar\alpha_t / \bar\alpha_s$, larger than $\tilde\beta$, with the mean of $\eta = 1$. Is that sampler in the family? What variance do its samples have in a Gaussian world of $s_0 = 0.5$, by number of strides?
+# (Derive.) {cite:t}`ho2020denoising` also use $\hat\sigma^2 = 1 - \bar\alpha_t / \bar\alpha_s$, larger than $\tilde\beta$, with the mean of $\eta = 1$. Is that sampler in the family? What variance do its samples have in a Gaussian world of $s_0 = 0.5$, by number of strides?
 # ```{exercise-end}
 # ```
 #
@@ -1810,7 +1810,7 @@ for S, (small, large) in found.items():
 # ```{exercise-start} When chance pays
 # :label: ex-ddim-breakeven
 # ```
-# Below which correlation of $x_0$ and $x_t$ does an error made at $t$ do less harm with fresh noise $\eta$ than without? Where does the answer go for $\eta \to 0$? On our schedule, for data of deviation 0.5, at which time is it crossed for $\eta = 1$?
+# (Derive.) Below which correlation of $x_0$ and $x_t$ does an error made at $t$ do less harm with fresh noise $\eta$ than without? Where does the answer go for $\eta \to 0$? On our schedule, for data of deviation 0.5, at which time is it crossed for $\eta = 1$?
 # ```{exercise-end}
 # ```
 #
@@ -1834,7 +1834,7 @@ print(f"between {even_at[0]:.3f} and {even_at[-1]}; at time {crossed}")
 # ```{exercise-start} Is the noise of a digit noise? (open)
 # :label: ex-ddim-open
 # ```
-# Invert test digits, and look for traces of the digit in its noise: variance by place, correlation of neighbours, or whether a classifier can read it. Which of them fade with more strides? There is no last word here.
+# (Open.) Invert test digits, and look for traces of the digit in its noise: variance by place, correlation of neighbours, or whether a classifier can read it. Which of them fade with more strides? There is no last word here.
 # ```{exercise-end}
 # ```
 #

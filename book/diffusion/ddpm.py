@@ -2132,7 +2132,7 @@ results_table(rows, percent=["read as asked, %"])
 # ```{exercise-start} Two steps by hand
 # :label: ex-ddpm-posterior
 # ```
-# Derive $q(x_1 \mid x_2, x_0)$ from eq. {eq}`eq-ddpm-step` by completing the square, with $\beta_1, \beta_2$ only, and split $-\mathbb E_q \log \frac{p(x_{0:2})}{q(x_{1:2} \mid x_0)}$ into its three terms. What do they become for data $x_0 \sim \mathcal N(0, 1)$, and for which $p$ is the bound an equality?
+# (Derive.) Derive $q(x_1 \mid x_2, x_0)$ from eq. {eq}`eq-ddpm-step` by completing the square, with $\beta_1, \beta_2$ only, and split $-\mathbb E_q \log \frac{p(x_{0:2})}{q(x_{1:2} \mid x_0)}$ into its three terms. What do they become for data $x_0 \sim \mathcal N(0, 1)$, and for which $p$ is the bound an equality?
 # ```{exercise-end}
 # ```
 #
@@ -2168,7 +2168,7 @@ print("three x_0: the three terms sum to -log p(x_0), an equality")
 # ```{exercise-start} A schedule that ends too early
 # :label: ex-ddpm-schedule
 # ```
-# A homework trains with $T = 200$ and $\beta_t$ rising evenly from $10^{-4}$ to 0.04. How much of the image's amplitude is left in $x_T$? What does the bound pay, on the mean over digits, for a sampler that begins with pure noise all the same? What would be visible?
+# (Measure.) A homework trains with $T = 200$ and $\beta_t$ rising evenly from $10^{-4}$ to 0.04. How much of the image's amplitude is left in $x_T$? What does the bound pay, on the mean over digits, for a sampler that begins with pure noise all the same? What would be visible?
 # ```{exercise-end}
 # ```
 #
@@ -2196,7 +2196,7 @@ print("at most, for the two schedules of this chapter:",
 # ```{exercise-start} Halve by a stride, or by a mean
 # :label: ex-ddpm-halving
 # ```
-# Give the page's U-Net a flag: halve by a convolution with stride 2, or by the mean of $2 \times 2$ pixels followed by a $1 \times 1$ convolution. How many weights does the mean save, and which of the two is a special case of a convolution with stride 2 and a kernel of $2 \times 2$? Train both by the plain loop; does it matter at this budget?
+# (Code.) Give the page's U-Net a flag: halve by a convolution with stride 2, or by the mean of $2 \times 2$ pixels followed by a $1 \times 1$ convolution. How many weights does the mean save, and which of the two is a special case of a convolution with stride 2 and a kernel of $2 \times 2$? Train both by the plain loop; does it matter at this budget?
 # ```{exercise-end}
 # ```
 #
@@ -2244,7 +2244,7 @@ for name, net in nets.items():
 # ```{exercise-start} A whole homework
 # :label: ex-ddpm-homework
 # ```
-# Build and train, with the parts of this page, what a homework asks for: MNIST in $[-1, 1]$; residual blocks with an embedded time; attention with four heads; halving by a stride or a mean, doubling by the nearest pixel and a convolution; a U-Net with 96 channels, multipliers 1, 2, 2, attention where the image is halved once and twice, two blocks at each size, and normalisation in 32 groups; $T = 200$ steps with $\beta$ from $10^{-4}$ to 0.04; noising, loss, one step back, sampling; the mean loss of each epoch; 100 samples; labels withheld with probability 0.2; guidance with $(1 + w)\, \hat\varepsilon_y - w\, \hat\varepsilon_\emptyset$ and $w = 2$; ten images of each class; a measure of quality, described.
+# (Code.) Build and train, with the parts of this page, what a homework asks for: MNIST in $[-1, 1]$; residual blocks with an embedded time; attention with four heads; halving by a stride or a mean, doubling by the nearest pixel and a convolution; a U-Net with 96 channels, multipliers 1, 2, 2, attention where the image is halved once and twice, two blocks at each size, and normalisation in 32 groups; $T = 200$ steps with $\beta$ from $10^{-4}$ to 0.04; noising, loss, one step back, sampling; the mean loss of each epoch; 100 samples; labels withheld with probability 0.2; guidance with $(1 + w)\, \hat\varepsilon_y - w\, \hat\varepsilon_\emptyset$ and $w = 2$; ten images of each class; a measure of quality, described.
 # ```{exercise-end}
 # ```
 #
@@ -2376,7 +2376,7 @@ print(f"{tuple(found.shape)} drawn; w = 2 of the sheet is w = 3 here")
 # ```{exercise-start} The weights of three losses
 # :label: ex-ddpm-weights
 # ```
-# Three networks are trained by the plain squared error of $\hat\varepsilon$, of $\hat x_0$ and of $\hat v$. Say each loss as a weight of the noise's error and of the image's error. Which of the three learns next to nothing at $t = T$, and which at $t = 1$?
+# (Derive.) Three networks are trained by the plain squared error of $\hat\varepsilon$, of $\hat x_0$ and of $\hat v$. Say each loss as a weight of the noise's error and of the image's error. Which of the three learns next to nothing at $t = T$, and which at $t = 1$?
 # ```{exercise-end}
 # ```
 #
@@ -2405,7 +2405,7 @@ print("999 times: velocity's weight is the sum of the other two")
 # ```{exercise-start} The price that stays
 # :label: ex-ddpm-euler
 # ```
-# Let $b_t^2 = h t$ for the first $K$ times, and $u\, m(u) \to D$ for $u \to \infty$, as for every smooth density in $D$ dimensions. What do the terms $L_1, \dots, L_{K-1}$ with the best guess cost above their part of the integral, as $h \to 0$? Where does the table of {ref}`sec-ddpm-steps` end for $T \to \infty$?
+# (Derive.) Let $b_t^2 = h t$ for the first $K$ times, and $u\, m(u) \to D$ for $u \to \infty$, as for every smooth density in $D$ dimensions. What do the terms $L_1, \dots, L_{K-1}$ with the best guess cost above their part of the integral, as $h \to 0$? Where does the table of {ref}`sec-ddpm-steps` end for $T \to \infty$?
 # ```{exercise-end}
 # ```
 #
@@ -2436,7 +2436,7 @@ print(
 # ```{exercise-start} Attention, the slow way
 # :label: ex-ddpm-attention
 # ```
-# Write multi-head attention with loops over heads and places, and compare. Show that the page's `Attention` does not know where a place is. How do the blocks around it know? What would it cost at $28 \times 28$, compared to $7 \times 7$?
+# (Code.) Write multi-head attention with loops over heads and places, and compare. Show that the page's `Attention` does not know where a place is. How do the blocks around it know? What would it cost at $28 \times 28$, compared to $7 \times 7$?
 # ```{exercise-end}
 # ```
 #
@@ -2471,7 +2471,7 @@ print(f"weights of one head: {49**2:,} at 7 x 7, {784**2:,} at 28 x 28")
 # ```{exercise-start} The wrong clock
 # :label: ex-ddpm-clock
 # ```
-# Does the network need to be told the time, or does it see the noise? Give it noisy test digits of $t = 400$ and lie about the time. How fast does its error of the image grow, and in which direction is a lie worse?
+# (Measure.) Does the network need to be told the time, or does it see the noise? Give it noisy test digits of $t = 400$ and lie about the time. How fast does its error of the image grow, and in which direction is a lie worse?
 # ```{exercise-end}
 # ```
 #
@@ -2517,7 +2517,7 @@ show(
 # ```{exercise-start} When does guidance act? (open)
 # :label: ex-ddpm-interval
 # ```
-# Guide with $w = 4$ only while $t > 500$, only while $t \le 500$, or always. Is there an interval that keeps the gain of being read and loses less of the variety? There is no last word here {cite:p}`kynkaanniemi2024applying`.
+# (Open.) Guide with $w = 4$ only while $t > 500$, only while $t \le 500$, or always. Is there an interval that keeps the gain of being read and loses less of the variety? There is no last word here {cite:p}`kynkaanniemi2024applying`.
 # ```{exercise-end}
 # ```
 #

@@ -1919,7 +1919,7 @@ assert max(worth, key=worth.get) == "shadow"
 # ```{solution-end}
 # ```
 #
-# ```{exercise-start} Which arrows are causes?
+# ```{exercise-start} Which arrows are causes? (open)
 # :label: ex-bn-open
 # ```
 # (Open.) Draw 1,000 patients, forget the graph, and look for it: among the graphs over flu, pneumonia, fever and aches, which fit best?
