@@ -99,6 +99,14 @@ def test_every_exercise_has_a_solution(script: Path) -> None:
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=name)
+def test_every_exercise_says_what_kind_it_is(script: Path) -> None:
+    text = text_of(script, "markdown")
+    kind = r"(?:Recall|Derive|Code|Measure|Open)\b[\w ]*\."
+    told = re.findall(rf"\{{exercise-start\}} .*\n:label: \S+\n```\n\({kind}\) ", text)
+    assert len(told) == len(EXERCISE.findall(text))
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=name)
 def test_first_code_cell_states_typed_parameters(script: Path) -> None:
     first = next(c for c in jupytext.read(script).cells if c.cell_type == "code")
     assert first.metadata.get("tags") == ["parameters"]

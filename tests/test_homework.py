@@ -90,6 +90,20 @@ def test_every_binding_leads_somewhere_and_every_question_of_a_written_chapter_i
     assert homework_map.problems(homework_map.read(BOOK / "homework.yml")) == []
 
 
+def test_every_question_of_a_written_chapter_is_an_exercise_whose_solution_computes() -> None:
+    """That code is executed is held for whole notebooks; here, that a solution has some."""
+    found, computing = homework_map.read(BOOK / "homework.yml"), set()
+    labels = homework_map.labels_of(found)
+    for number in labels.written:
+        script = (BOOK / f"{found.chapters[number]}.py").read_text(encoding="utf8")
+        solution = r"\{solution-start\} (\S+)(.*?)\{solution-end\}"
+        for label, text in re.findall(solution, script, re.DOTALL):
+            if re.search(r"^# %%(?! \[markdown\])", text, re.MULTILINE):
+                computing.add(label)
+    asked = {item.name: item.exercise for item in found.items if item.chapter in labels.written}
+    assert {name: label for name, label in asked.items() if label not in computing} == {}
+
+
 def test_the_page_is_in_step_with_the_map() -> None:
     text = homework.page(homework_map.read(BOOK / "homework.yml"))
     assert (BOOK / "homework.md").read_text(encoding="utf8") == text

@@ -117,11 +117,20 @@ def test_axe_finds_nothing_serious(visit: Any, page: str) -> None:  # noqa: F811
         assert [(v["id"], v["nodes"][0]["html"]) for v in bad] == []
 
 
-def test_paper_cuts_no_code_and_has_nothing_to_press(visit: Any) -> None:  # noqa: F811
-    shown = visit(viewport=pdf.PAPER).open(f"book/{name(SCRIPTS[0])}")
+@pytest.mark.parametrize("page", ["book/results", f"book/{name(SCRIPTS[0])}"])
+def test_paper_cuts_neither_code_nor_tables(visit: Any, page: str) -> None:  # noqa: F811
+    shown = visit(viewport=pdf.PAPER).open(page)
     shown.emulate_media(media="print")
     wide = "all => all.filter((one) => one.scrollWidth > one.clientWidth + 1).length"
     assert shown.eval_on_selector_all("article pre", wide) == 0
+    edge = "document.querySelector('article').getBoundingClientRect().right + 1"
+    over = f"all => all.filter((one) => one.getBoundingClientRect().right > {edge}).length"
+    assert shown.eval_on_selector_all("article table", over) == 0
+
+
+def test_paper_has_nothing_to_press(visit: Any) -> None:  # noqa: F811
+    shown = visit(viewport=pdf.PAPER).open(f"book/{name(SCRIPTS[0])}")
+    shown.emulate_media(media="print")
     for gone in (".companion-explorable canvas", ".companion-explorable button", ".copybtn"):
         assert not any(one.is_visible() for one in shown.locator(gone).all())
     kept = ".companion-explorable img:not(details:not([open]) img)"

@@ -305,17 +305,25 @@ def test_a_record_without_weights_says_so_when_its_model_is_used(published, peop
             use()
 
 
-TRAINING = sorted(Path(__file__).parents[1].glob("book/latent/*.py"))
+BOOK = Path(__file__).parents[1] / "book"
+RECALLING = [
+    pytest.param(
+        path,
+        id=path.stem,
+        marks=[pytest.mark.xfail(strict=True)] * (path.stem in ("energy", "realnvp")),
+    )
+    for path in sorted(BOOK.glob("*/*.py"))
+    if path.parent.name[0] != "_" and "\nepochs: int" in path.read_text(encoding="utf8")
+]
 
 
-@pytest.mark.parametrize("chapter", TRAINING, ids=lambda path: path.stem)
+@pytest.mark.parametrize("chapter", RECALLING)
 def test_a_chapter_that_recalls_settles_its_seed_before_it_does(chapter):
     """Or `-p seed 1` stops after minutes, in the first cell that asks for what is not there."""
     cells = chapter.read_text(encoding="utf8").split("\n# %%")
     recalls = [k for k, cell in enumerate(cells) if re.search(r"\btrain\(\s*\w+, epochs", cell)]
     settled = [k for k, cell in enumerate(cells) if "seed = published_seed(" in cell]
-    if recalls:
-        assert settled and settled[0] < recalls[0]
+    assert recalls and settled and settled[0] < recalls[0]
 
 
 def test_too_few_are_refused_in_a_sentence_with_the_least_that_works():

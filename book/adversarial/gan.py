@@ -1299,13 +1299,15 @@ Markdown(
 # Coverage, recall, precision and classes all rest on small classifiers that have never seen a bad drawing.
 # {prf:ref}`thm-gan-order` is about Gaussians and a perfect model; for features of images it is an observation that it predicts well.
 # Nearest neighbours find copies that are copies in pixels or features, and no others.
+# Other remedies for collapse (softened labels, noise on the images, a judge who sees a whole batch, averaged weights) were not compared, nor labels given to both players.
+# Larger images, styles, and translation from one kind of picture to another are where GANs went next: {cite:t}`murphy2023probabilistic` tells of them.
 #
 # ## Exercises
 #
 # ```{exercise-start} Seven, four, four
 # :label: ex-gan-layers
 # ```
-# What does a transposed convolution do, and what do its kernel $k$, stride $s$, padding $p$, dilation $d$ and output padding $o$ change?
+# (Derive.) What does a transposed convolution do, and what do its kernel $k$, stride $s$, padding $p$, dilation $d$ and output padding $o$ change?
 # Derive the size of its output for $n$ pixels. Follow both pairs of networks from layer to layer, and count their parameters by hand.
 # ```{exercise-end}
 # ```
@@ -1368,7 +1370,7 @@ print("homework {:,} and {:,}, compact {:,} and {:,}".format(*by_hand))
 # ```{exercise-start} An early, a middle and the last epoch
 # :label: ex-gan-early
 # ```
-# Show 25 samples of an early, a middle and the last epoch beside real images, and the Fréchet distance of each.
+# (Measure.) Show 25 samples of an early, a middle and the last epoch beside real images, and the Fréchet distance of each.
 # Plot the losses of both players. How do they show that the model learns?
 # ```{exercise-end}
 # ```
@@ -1416,7 +1418,7 @@ Explorable(
 # ```{exercise-start} A GAN of your own for the digits
 # :label: ex-gan-digits
 # ```
-# Train a GAN without labels on the binary Persian digits. Choose losses, optimisers and other settings, and give your reasons.
+# (Code.) Train a GAN without labels on the binary Persian digits. Choose losses, optimisers and other settings, and give your reasons.
 # Split all 80,000 images into 85, 10 and 5 % for training, validation and test. What can a GAN use a validation part for, and is it large enough for that?
 # ```{exercise-end}
 # ```
@@ -1448,7 +1450,7 @@ print(f"our GAN with R1: {ours.value:.1f} ± {ours.error:.1f}")
 # ```{exercise-start} If the covariances commute
 # :label: ex-gan-commuting
 # ```
-# What do the two terms of the Fréchet distance measure, and why is it a distance of *features*? Let $S_1 S_2 = S_2 S_1$. Show that $d^2 = \lVert m_1 - m_2 \rVert^2 + \lVert S_1^{1/2} - S_2^{1/2} \rVert^2$ with the Frobenius norm, and compare in one dimension with $\int_0^1 (F_1^{-1} - F_2^{-1})^2$, the cost of pairing quantiles.
+# (Derive.) What do the two terms of the Fréchet distance measure, and why is it a distance of *features*? Let $S_1 S_2 = S_2 S_1$. Show that $d^2 = \lVert m_1 - m_2 \rVert^2 + \lVert S_1^{1/2} - S_2^{1/2} \rVert^2$ with the Frobenius norm, and compare in one dimension with $\int_0^1 (F_1^{-1} - F_2^{-1})^2$, the cost of pairing quantiles.
 # If they do not commute, is this too large or too small?
 # ```{exercise-end}
 # ```
@@ -1480,7 +1482,7 @@ print(f"the norm is up to {(norm / exact).max():.2f} times d²")
 # ```{exercise-start} Fair, and yet unfair
 # :label: ex-gan-same-n
 # ```
-# The data are $\mathcal N(0, 1)$. Model A draws from $\mathcal N(0, 0.8^2)$, model B from $\mathcal N(0, 1.19^2)$; both are measured with $n = 20$ draws against the exact data.
+# (Derive.) The data are $\mathcal N(0, 1)$. Model A draws from $\mathcal N(0, 0.8^2)$, model B from $\mathcal N(0, 1.19^2)$; both are measured with $n = 20$ draws against the exact data.
 # Which one is better, and which one looks better? From which $n$ on is the measure right?
 # ```{exercise-end}
 # ```
@@ -1516,7 +1518,7 @@ print(f"B is ahead from n = {fair} on")
 # ```{exercise-start} Who misses the shirts?
 # :label: ex-gan-missing
 # ```
-# Leave one class out, once of real training images, once of what the GAN draws. How do distance and effective classes react?
+# (Measure.) Leave one class out, once of real training images, once of what the GAN draws. How do distance and effective classes react?
 # Which missing class does the distance not notice, and why?
 # ```{exercise-end}
 # ```
@@ -1556,7 +1558,7 @@ results_table(rows)
 # ```{exercise-start} Black or white
 # :label: ex-gan-binary
 # ```
-# The Persian digits are binary, the generator ends in a sigmoid. How grey is what it draws? Round it to black and white: is that better?
+# (Measure.) The Persian digits are binary, the generator ends in a sigmoid. How grey is what it draws? Round it to black and white: is that better?
 # Could the judge profit from grey pixels?
 # ```{exercise-end}
 # ```
@@ -1565,7 +1567,7 @@ results_table(rows)
 # :class: dropdown
 # ```
 # She could: a grey pixel is a proof of forgery. So the generator is driven to the ends of the sigmoid, and rounding changes little of what is left.
-# To train with true binary draws one needs the gradient of a sample, as for the codebooks later in this book.
+# To train with true binary draws one needs the gradient of a sample, as codebooks do (planned for this book).
 
 # %%
 inks = drawings["with R1"]
@@ -1585,7 +1587,7 @@ print(f"rounded:  {gap}")
 # ```{exercise-start} Shorter codes
 # :label: ex-gan-truncation
 # ```
-# Multiply all codes by $\tau$ from 1 down to 0.4. What happens to distance, precision and recall? What is the limit $\tau \to 0$?
+# (Measure.) Multiply all codes by $\tau$ from 1 down to 0.4. What happens to distance, precision and recall? What is the limit $\tau \to 0$?
 # ```{exercise-end}
 # ```
 #
@@ -1623,7 +1625,7 @@ results_table(rows, percent=["precision, %", "recall, %"])
 # ```{exercise-start} Let the judge choose (open)
 # :label: ex-gan-open
 # ```
-# After the training the judge is thrown away. By {prf:ref}`thm-gan-theory-optimal` the best judge knows $p / q = e^V$: use ours to choose among what the generator draws.
+# (Open.) After the training the judge is thrown away. By {prf:ref}`thm-gan-theory-optimal` the best judge knows $p / q = e^V$: use ours to choose among what the generator draws.
 # Can you bring the distance down without touching the generator? There is no last word here.
 # ```{exercise-end}
 # ```

@@ -1424,6 +1424,7 @@ show(
 # The theory of prices does not decide here, and it should not: these generators can come close to all eight modes, and every one of these divergences is smallest at $p = q$.
 # What differs is the way there.
 # GAN plays the saturating loss here, and is not stopped by it: her one step for each of his leaves the judge far from perfect, so $D$ is not 0 at his samples and the weight of {prf:ref}`thm-gan-theory-weights` not either.
+# (That GANs learn where the gradient of the divergence would be of no use is shown on many examples by {cite:t}`fedus2018many`.)
 # KL's cost is $e^{v - 1}$, the exponential of a score: where a judge overdoes it, its numbers leave the range of the machine.
 # Total variation fails in another way. We ask its four judges.
 
@@ -1766,6 +1767,7 @@ Explorable(
 # The theorems on tables carry over to densities, up to exchanging limits and integrals, but not to finite samples: a judge that is large enough can be perfect on any finite training set.
 # The Dirac-GAN has one parameter a side; that large networks turn in the same way is an analogy, not a theorem.
 # Our eight Gaussians have two dimensions. They show mechanisms, not what happens on images; the next chapters do.
+# Arjovsky and Bottou's own remedy, noise on data and samples alike so that their supports overlap, is not tried here.
 # No published number stands beside our counts of modes: they depend on the ring, the networks and the threshold, and ours are of this page.
 #
 # ## Exercises
@@ -1773,7 +1775,7 @@ Explorable(
 # ```{exercise-start} Not half and half
 # :label: ex-gan-theory-prior
 # ```
-# Let a share $\pi$ of what the judge sees be real: $\mathcal V = \pi\, \mathbb E_p \log D + (1 - \pi)\, \mathbb E_q \log(1 - D)$.
+# (Derive.) Let a share $\pi$ of what the judge sees be real: $\mathcal V = \pi\, \mathbb E_p \log D + (1 - \pi)\, \mathbb E_q \log(1 - D)$.
 # Derive the optimal discriminator and the value at the optimum, first for $\pi = \tfrac12$, then for any $\pi$. When is the value smallest?
 # ```{exercise-end}
 # ```
@@ -1806,7 +1808,7 @@ print(f"30 worlds: the best of {len(D):,} values is where it should be")
 # ```{exercise-start} The score is a log-ratio
 # :label: ex-gan-theory-score
 # ```
-# Let $D = \sigma(h)$. Derive the best $h$ from the best $D$.
+# (Derive.) Let $D = \sigma(h)$. Derive the best $h$ from the best $D$.
 # Show that the generator's gradient on $L_G = \mathbb E \log(1 - D(g_\theta(z)))$ is near 0 when $D(g_\theta(z)) \approx 0$, that is, $h \ll 0$. Which assumption on $h$ do you need? Give an $h$ without it, for which the claim is false.
 # ```{exercise-end}
 # ```
@@ -1848,7 +1850,7 @@ for m in (2.0, 5.0, 10.0):
 # ```{exercise-start} How fast does it vanish?
 # :label: ex-gan-theory-gaussians
 # ```
-# Let $p = \mathcal N(0, 1)$ and $q = \mathcal N(d, 1)$ with $d > 0$, and the best judge.
+# (Derive.) Let $p = \mathcal N(0, 1)$ and $q = \mathcal N(d, 1)$ with $d > 0$, and the best judge.
 # Prove that the generator's saturating gradient vanishes as the laws move apart: with respect to $d$ it is positive and at most $\tfrac d2 e^{-d^2 / 8}$.
 # Show that the non-saturating loss is a cure: its gradient is $d$ less that of the other.
 # ```{exercise-end}
@@ -1879,7 +1881,7 @@ for gap in (1.0, 2.0, 4.0, 6.0):
 # ```{exercise-start} Pearson, turned round
 # :label: ex-gan-theory-neyman
 # ```
-# Prove the variational bound of every $f$-divergence in one line where $p, q > 0$, and name the six generators of this chapter.
+# (Derive.) Prove the variational bound of every $f$-divergence in one line where $p, q > 0$, and name the six generators of this chapter.
 # Then add a seventh, Neyman's $\sum (p - q)^2 / p$: find $f$, $f'$, the conjugate with its domain, an output, and both prices. Does it cover or seek?
 # Write it as a `Divergence` and check it.
 # ```{exercise-end}
@@ -1920,7 +1922,7 @@ print(f"best Gaussian for the two modes: mean {mean:.2f}, deviation {std:.2f}")
 # ```{exercise-start} Every margin loss is an $f$-divergence
 # :label: ex-gan-theory-margins
 # ```
-# A judge with any real output $D(x)$ sees data ($y = 1$) and forgeries ($y = -1$), half of the time each, and pays $l(y D(x))$; let $R_l(D) = \mathbb E\, l(y D(x))$.
+# (Derive.) A judge with any real output $D(x)$ sees data ($y = 1$) and forgeries ($y = -1$), half of the time each, and pays $l(y D(x))$; let $R_l(D) = \mathbb E\, l(y D(x))$.
 # 1. Show that $\inf_D R_l(D) = -\tfrac12 \mathbb E_q f(p / q)$ for $p, q > 0$, and find $f$.
 # 2. Show that $f$ is convex, and decreasing if $l \ge 0$.
 # 3. Find $f$, the best $D$ and the divergence for the zero-one loss $l(a) = [a \le 0]$, for least squares $(1 - a)^2$, for the logistic loss $\log(1 + e^{-a})$, and for the hinge $\max(0, 1 - a)$.
@@ -1994,7 +1996,7 @@ results_table(rows)
 # ```{exercise-start} One mode of eight
 # :label: ex-gan-theory-dropped
 # ```
-# A model is perfect but for one of eight equal modes, which it never draws. Another covers all eight, but an eighth of its samples is junk.
+# (Derive.) A model is perfect but for one of eight equal modes, which it never draws. Another covers all eight, but an eighth of its samples is junk.
 # What does each divergence say of them? Which divergence covers the modes, and which seeks?
 # And if the mode is not missed but drawn $\eta$ times as often as it should be: what does KL charge at least, and what does the reverse KL?
 # ```{exercise-end}
@@ -2036,7 +2038,7 @@ results_table(rows)
 # ```{exercise-start} The right friction
 # :label: ex-gan-theory-friction
 # ```
-# Derive the eigenvalues of the Dirac-GAN without and with $R_1$, and find the $\gamma$ that makes the flow converge fastest.
+# (Derive.) Derive the eigenvalues of the Dirac-GAN without and with $R_1$, and find the $\gamma$ that makes the flow converge fastest.
 # What happens for much larger $\gamma$?
 # ```{exercise-end}
 # ```
@@ -2067,7 +2069,7 @@ for g, away in home.items():
 # ```{exercise-start} Clipping is no friction
 # :label: ex-gan-theory-clipping
 # ```
-# A Wasserstein GAN with $f(s) = -s$ clips the judge, $|\psi| \le k$, after each step.
+# (Derive.) A Wasserstein GAN with $f(s) = -s$ clips the judge, $|\psi| \le k$, after each step.
 # Prove that simultaneous steps of any size $h > 0$ never converge to the equilibrium, unless they start there.
 # ```{exercise-end}
 # ```
@@ -2099,7 +2101,7 @@ assert min(smallest) >= math.hypot(0.3, 0.2)
 # ```{exercise-start} Does the game find the minimum? (open)
 # :label: ex-gan-theory-open
 # ```
-# Let the generator be one Gaussian, $\mu + e^s z$, and play for the two modes of {ref}`sec-gan-theory-modes`.
+# (Open.) Let the generator be one Gaussian, $\mu + e^s z$, and play for the two modes of {ref}`sec-gan-theory-modes`.
 # Do the games end where the divergences have their minima? There is no last word here.
 # ```{exercise-end}
 # ```

@@ -1388,6 +1388,8 @@ results_table(rows)
 # ```{exercise-start} Why a Wasserstein GAN?
 # :label: ex-wgan-why
 # ```
+# (Recall.) Four questions:
+#
 # 1. Which problems of a GAN is WGAN meant to solve? What is the critic's part?
 # 2. Compare the Wasserstein distance with KL and with JS, for two laws that are moved apart: what does each say, and what pull does it give? What are the limits of each?
 # 3. How do you see that a WGAN has converged?
@@ -1442,7 +1444,7 @@ results_table(rows)
 # ```{exercise-start} GAN and WGAN on the digits
 # :label: ex-wgan-digits
 # ```
-# Train a WGAN as {cite:t}`arjovsky2017wasserstein` do, with clipping, on the binary Persian digits. Show its samples beside those of a GAN, plot both trainings, and compare realism, stability and convergence.
+# (Measure.) Train a WGAN as {cite:t}`arjovsky2017wasserstein` do, with clipping, on the binary Persian digits. Show its samples beside those of a GAN, plot both trainings, and compare realism, stability and convergence.
 # ```{exercise-end}
 # ```
 #
@@ -1482,7 +1484,7 @@ show(
 # ```{exercise-start} GAN and WGAN on the clothes
 # :label: ex-wgan-fashion
 # ```
-# Build a WGAN and a GAN with the non-saturating loss on Fashion-MNIST, and compare their Fréchet distances at equal cost. How do you choose the split, and what is "equal cost"?
+# (Measure.) Build a WGAN and a GAN with the non-saturating loss on Fashion-MNIST, and compare their Fréchet distances at equal cost. How do you choose the split, and what is "equal cost"?
 # ```{exercise-end}
 # ```
 #
@@ -1513,7 +1515,7 @@ results_table(rows)
 # ```{exercise-start} All ways are equally long
 # :label: ex-wgan-discrete
 # ```
-# Let $d(x, y) = 1$ for all $x \ne y$. Derive $W$ and a best critic from {prf:ref}`thm-wgan-duality`, and check both by linear programming. Which old acquaintance is it, and why does it make a poor critic?
+# (Derive.) Let $d(x, y) = 1$ for all $x \ne y$. Derive $W$ and a best critic from {prf:ref}`thm-wgan-duality`, and check both by linear programming. Which old acquaintance is it, and why does it make a poor critic?
 # ```{exercise-end}
 # ```
 #
@@ -1543,7 +1545,7 @@ print("20 worlds: W is the total variation, and f a verdict")
 # ```{exercise-start} What the generator learns from her
 # :label: ex-wgan-gradient
 # ```
-# Let $f$ be a best critic at $\theta$, let $W(p, q_\theta)$ and $\mathbb E f(g_\theta(z))$ be differentiable there, the latter with $f$ held fixed.
+# (Derive.) Let $f$ be a best critic at $\theta$, let $W(p, q_\theta)$ and $\mathbb E f(g_\theta(z))$ be differentiable there, the latter with $f$ held fixed.
 # Prove that $\nabla_\theta W(p, q_\theta) = -\nabla_\theta \mathbb E f(g_\theta(z))$. Why is the critic's loss therefore meaningful, and what changes if her $K$ is not 1?
 # ```{exercise-end}
 # ```
@@ -1582,7 +1584,7 @@ print("8 worlds: W touched from below, and its slope is minus the critic's")
 # ```{exercise-start} Why no batch normalisation in the critic
 # :label: ex-wgan-batch
 # ```
-# Build a critic with and without batch normalisation, and measure how much of one image's number comes from the others. What does the penalty of eq. {eq}`eq-wgan-penalty` then constrain? Which of the other two constraints has the same trouble?
+# (Measure.) Build a critic with and without batch normalisation, and measure how much of one image's number comes from the others. What does the penalty of eq. {eq}`eq-wgan-penalty` then constrain? Which of the other two constraints has the same trouble?
 # ```{exercise-end}
 # ```
 #
@@ -1613,7 +1615,7 @@ assert shares["none"] < 1e-6 < 0.01 < shares["batch"]
 # ```{exercise-start} The one good box
 # :label: ex-wgan-layers
 # ```
-# Weights of a layer from 64 to 64 are $\pm c$ with independent random signs, and a ReLU lets half of the outputs through. For which $c$ does a gradient keep its length on the mean (of squares)?
+# (Derive.) Weights of a layer from 64 to 64 are $\pm c$ with independent random signs, and a ReLU lets half of the outputs through. For which $c$ does a gradient keep its length on the mean (of squares)?
 # Compare with the twelve layers of {ref}`sec-wgan-clipping`: at $c = 0.1$, is the trained critic where your formula says?
 # ```{exercise-end}
 # ```
@@ -1644,7 +1646,7 @@ print(f"trained at c = 0.1: {ratio[0.1]:.2f}")
 # ```{exercise-start} The penalty misses the data
 # :label: ex-wgan-dirac
 # ```
-# In the Dirac-GAN of {ref}`sec-gan-theory-dirac` the data are at 0, the generator is a point $\theta$, the critic $f(x) = \psi x$. A WGAN-GP ascends $-\psi \theta - \lambda (|\psi| - 1)^2$ in $\psi$, $k$ times for each step $\theta \leftarrow \theta + h \psi$, with $0 < 2 \lambda h < 1$.
+# (Derive.) In the Dirac-GAN of {ref}`sec-gan-theory-dirac` the data are at 0, the generator is a point $\theta$, the critic $f(x) = \psi x$. A WGAN-GP ascends $-\psi \theta - \lambda (|\psi| - 1)^2$ in $\psi$, $k$ times for each step $\theta \leftarrow \theta + h \psi$, with $0 < 2 \lambda h < 1$.
 # Prove that $\theta$ does not converge to 0 unless it starts there with $\psi = 0$ {cite:p}`mescheder2018which`. Where does it go, for $\lambda = 10$ and $\lambda = 0.1$? And with the $R_1$ penalty, $\tfrac\gamma2 \psi^2$?
 # ```{exercise-end}
 # ```
@@ -1689,7 +1691,7 @@ for name, (low, high) in zip(
 # ```{exercise-start} Does she measure the distance? (open)
 # :label: ex-wgan-open
 # ```
-# Compute $W$ exactly for 1,000 test images against 1,000 training images, and against 1,000 drawn ones. Compare with the critics' bounds. What would a better estimate need? There is no last word here.
+# (Open.) Compute $W$ exactly for 1,000 test images against 1,000 training images, and against 1,000 drawn ones. Compare with the critics' bounds. What would a better estimate need? There is no last word here.
 # ```{exercise-end}
 # ```
 #

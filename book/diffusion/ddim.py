@@ -541,6 +541,7 @@ check("thm-ddim-gaussian", kind="grid", of="Gaussians and step counts").equal(
 # Two ways to get it wrong have been in code that many people use.
 # *Linspace*: the times are spread evenly over $T - 1, \dots, 0$, but the next $\bar\alpha$ is looked up $\lfloor T / S \rfloor$ earlier, which is not the next time of the list ([a report](https://github.com/huggingface/diffusers/issues/11347)).
 # *Early start*: the times are multiples of $\lfloor T / S \rfloor$, so pure noise is handed over as a picture of time $T - T / S + 1$, for $S$ that divides $T$, which should still contain signal {cite:p}`lin2024common`.
+# (The cure of the second, times that are even from the top, does not cure the first: a program that still looks $\lfloor T / S \rfloor$ earlier reads the wrong $\bar\alpha$ wherever $S$ does not divide $T$ ([another report](https://github.com/huggingface/diffusers/issues/9261)).)
 # Their index 0 is our time 1; as pairs of our times they are:
 
 
@@ -1599,13 +1600,14 @@ Markdown(
 # The Fréchet distances are of 1,000 samples and one training, in features of a small classifier of digits; near the floor much of a distance is the bias of finite samples, and another training may exchange the order of curves that lie close.
 # The theory of errors takes one error at a time, in a world where errors add; a network's errors depend on where earlier ones led.
 # Better ways to integrate the same ODE exist: Heun's method above, solvers made for diffusion, other spacings; {ref}`an exercise <ex-ddim-times>` finds the best spacing of a Gaussian world.
+# Students of a sampler learn to make two of its strides in one {cite:p}`salimans2022progressive`, down to a few.
 #
 # ## Exercises
 #
 # ```{exercise-start} One stride
 # :label: ex-ddim-one
 # ```
-# What does the sampler return for $S = 1$, and what does $\eta$ change? Say it without a formula for the step, then look.
+# (Recall.) What does the sampler return for $S = 1$, and what does $\eta$ change? Say it without a formula for the step, then look.
 # ```{exercise-end}
 # ```
 #
@@ -1629,7 +1631,7 @@ print(f"all 50 samples are within 0.001 of {height @ hills:.3f}")
 # ```{exercise-start} Any noise at all
 # :label: ex-ddim-sheet
 # ```
-# Let each stride have its own $\sigma$, chosen as you like in $0 \le \sigma^2 \le 1 - \bar\alpha_s$, and not by any $\eta$. Show that $x_t$ given $x_0$ keeps its law. Show that a network trained by the squared error of the noise needs no other training for it. What is this good for?
+# (Derive.) Let each stride have its own $\sigma$, chosen as you like in $0 \le \sigma^2 \le 1 - \bar\alpha_s$, and not by any $\eta$. Show that $x_t$ given $x_0$ keeps its law. Show that a network trained by the squared error of the noise needs no other training for it. What is this good for?
 # ```{exercise-end}
 # ```
 #
@@ -1661,7 +1663,7 @@ print("50 strides, 50 random variances: the law at every time is the same")
 # ```{exercise-start} The weights of the bound
 # :label: ex-ddim-bound
 # ```
-# Let $\mathrm{SNR}_t = 1 / \nu_t^2$. Show that for $\eta = 1$ the weight of eq. {eq}`eq-ddim-loss` is $\frac12 (\mathrm{SNR}_s / \mathrm{SNR}_t - 1)$, for strides of any length.
+# (Derive.) Let $\mathrm{SNR}_t = 1 / \nu_t^2$. Show that for $\eta = 1$ the weight of eq. {eq}`eq-ddim-loss` is $\frac12 (\mathrm{SNR}_s / \mathrm{SNR}_t - 1)$, for strides of any length.
 # ```{exercise-end}
 # ```
 #
@@ -1696,7 +1698,7 @@ print("the weights agree, at random strides and at all of one but the last")
 # ```{exercise-start} Where to stop on the way
 # :label: ex-ddim-times
 # ```
-# In a Gaussian world, which $S$ strides lose least at $\eta = 0$? Derive it from eq. {eq}`eq-ddim-product`, and compare with even times, for ten strides and $s_0 = 0.3$.
+# (Derive.) In a Gaussian world, which $S$ strides lose least at $\eta = 0$? Derive it from eq. {eq}`eq-ddim-product`, and compare with even times, for ten strides and $s_0 = 0.3$.
 # ```{exercise-end}
 # ```
 #
@@ -1724,7 +1726,7 @@ print(f"equal angles {best:.4f}, at {nearest_times.tolist()}")
 # ```{exercise-start} An inversion that closes
 # :label: ex-ddim-closing
 # ```
-# Write an inversion that undoes each stride of the sampler exactly. Which equation must each step solve? How does the error of a round trip on the line fall with the number of iterations?
+# (Code.) Write an inversion that undoes each stride of the sampler exactly. Which equation must each step solve? How does the error of a round trip on the line fall with the number of iterations?
 # ```{exercise-end}
 # ```
 #
@@ -1767,7 +1769,7 @@ print({k: f"{gap:.1e}" for k, gap in gaps.items()})
 # ```{exercise-start} Too much fresh noise
 # :label: ex-ddim-hat
 # ```
-# {cite:t}`ho2020denoising` also use $\hat\sigma^2 = 1 - \bar\alpha_t / \bar\alpha_s$, larger than $\tilde\beta$, with the mean of $\eta = 1$. Is that sampler in the family? What variance do its samples have in a Gaussian world of $s_0 = 0.5$, by number of strides?
+# (Derive.) {cite:t}`ho2020denoising` also use $\hat\sigma^2 = 1 - \bar\alpha_t / \bar\alpha_s$, larger than $\tilde\beta$, with the mean of $\eta = 1$. Is that sampler in the family? What variance do its samples have in a Gaussian world of $s_0 = 0.5$, by number of strides?
 # ```{exercise-end}
 # ```
 #
@@ -1808,7 +1810,7 @@ for S, (small, large) in found.items():
 # ```{exercise-start} When chance pays
 # :label: ex-ddim-breakeven
 # ```
-# Below which correlation of $x_0$ and $x_t$ does an error made at $t$ do less harm with fresh noise $\eta$ than without? Where does the answer go for $\eta \to 0$? On our schedule, for data of deviation 0.5, at which time is it crossed for $\eta = 1$?
+# (Derive.) Below which correlation of $x_0$ and $x_t$ does an error made at $t$ do less harm with fresh noise $\eta$ than without? Where does the answer go for $\eta \to 0$? On our schedule, for data of deviation 0.5, at which time is it crossed for $\eta = 1$?
 # ```{exercise-end}
 # ```
 #
@@ -1832,7 +1834,7 @@ print(f"between {even_at[0]:.3f} and {even_at[-1]}; at time {crossed}")
 # ```{exercise-start} Is the noise of a digit noise? (open)
 # :label: ex-ddim-open
 # ```
-# Invert test digits, and look for traces of the digit in its noise: variance by place, correlation of neighbours, or whether a classifier can read it. Which of them fade with more strides? There is no last word here.
+# (Open.) Invert test digits, and look for traces of the digit in its noise: variance by place, correlation of neighbours, or whether a classifier can read it. Which of them fade with more strides? There is no last word here.
 # ```{exercise-end}
 # ```
 #

@@ -75,9 +75,11 @@ from companion.samplers.langevin import (
     langevin,
     langevin_path,
 )
+from companion.words import at_least
 from companion.worlds.gaussians import eight_gaussians_density
 from companion.worlds.mixture import NoisedMixture
 
+at_least(1, steps=steps, levels_steps=levels_steps)
 torch.set_default_dtype(torch.float64)
 
 # %% tags=["hide-input"]
@@ -1469,7 +1471,7 @@ show(
 # ```{exercise-start} Three losses, and what they cost
 # :label: ex-score-matching-sheet
 # ```
-# Derive from the explicit loss, for one dimension, a loss without the unknown slope. Why is its form in $D$ dimensions of little use for pictures? Show that the denoising loss is an explicit loss and a constant; of which density? Check it where all is Gaussian.
+# (Derive.) Derive from the explicit loss, for one dimension, a loss without the unknown slope. Why is its form in $D$ dimensions of little use for pictures? Show that the denoising loss is an explicit loss and a constant; of which density? Check it where all is Gaussian.
 # ```{exercise-end}
 # ```
 #
@@ -1513,7 +1515,7 @@ for D in (2, 28, 784):
 # ```{exercise-start} Likelihood in disguise
 # :label: ex-score-matching-gaussian
 # ```
-# Prove Hyvärinen's identity for $D = 1$ and a smooth $p > 0$ in two lines.
+# (Derive.) Prove Hyvärinen's identity for $D = 1$ and a smooth $p > 0$ in two lines.
 # Then fit a Gaussian, $s(x) = -\Lambda (x - \mu)$ with symmetric positive definite $\Lambda$, to $N$ points by the implicit loss. Which $\mu$ and $\Lambda$ win?
 # ```{exercise-end}
 # ```
@@ -1552,7 +1554,7 @@ print("no slope at the sample's mean and inverse covariance; 100 others lose")
 # ```{exercise-start} The constant, by hand
 # :label: ex-score-matching-constant
 # ```
-# Let $x \sim \mathcal N(0, \tau^2)$ on the line. Derive $q_\sigma$, $\mathbb E[x \mid \tilde x]$ and $C_\sigma$, and prove for $s(x) = -\theta x$ that score matching is a denoising autoencoder.
+# (Derive.) Let $x \sim \mathcal N(0, \tau^2)$ on the line. Derive $q_\sigma$, $\mathbb E[x \mid \tilde x]$ and $C_\sigma$, and prove for $s(x) = -\theta x$ that score matching is a denoising autoencoder.
 # ```{exercise-end}
 # ```
 #
@@ -1585,7 +1587,7 @@ print("8 cases: the constant is τ² / (2 σ² (τ² + σ²))")
 # ```{exercise-start} Waiting times
 # :label: ex-score-matching-half-line
 # ```
-# On $[0, \infty)$ with $p(0) > 0$ the implicit loss lies. Weight the explicit loss with $x^2$ {cite:p}`hyvarinen2007some`, repeat the proof, and estimate the rate of an exponential law with $s = -\theta$.
+# (Derive.) On $[0, \infty)$ with $p(0) > 0$ the implicit loss lies. Weight the explicit loss with $x^2$ {cite:p}`hyvarinen2007some`, repeat the proof, and estimate the rate of an exponential law with $s = -\theta$.
 # ```{exercise-end}
 # ```
 #
@@ -1615,7 +1617,7 @@ print(f"rates {lam.tolist()}: estimated {theta.detach().numpy().round(2)}")
 # ```{exercise-start} One coordinate at a time
 # :label: ex-score-matching-directions
 # ```
-# Implement sliced score matching with $v = \sqrt D\, e_i$, $i$ uniform, and compare it with the implicit loss and with slices of signs. Derive its variance. When is it better than signs?
+# (Code.) Implement sliced score matching with $v = \sqrt D\, e_i$, $i$ uniform, and compare it with the implicit loss and with slices of signs. Derive its variance. When is it better than signs?
 # ```{exercise-end}
 # ```
 #
@@ -1663,7 +1665,7 @@ results_table(rows)
 # ```{exercise-start} Eight villages
 # :label: ex-score-matching-ring
 # ```
-# Give the eight Gaussians of the ring the weights $\tfrac1{36}, \dots, \tfrac8{36}$, start everybody in the smallest, and walk with the exact score: at one level of noise, and down ladders that begin at 0.3, 1 and 4. How far are the shares from the truth? Does the ladder have to begin at the size of the ring?
+# (Measure.) Give the eight Gaussians of the ring the weights $\tfrac1{36}, \dots, \tfrac8{36}$, start everybody in the smallest, and walk with the exact score: at one level of noise, and down ladders that begin at 0.3, 1 and 4. How far are the shares from the truth? Does the ladder have to begin at the size of the ring?
 # ```{exercise-end}
 # ```
 #
@@ -1711,7 +1713,7 @@ results_table(rows)
 # ```{exercise-start} How long is long enough? (open)
 # :label: ex-score-matching-crossing
 # ```
-# With the exact score at one level the weights would come right in the end. Two equal Gaussians of variance 1 on the line are $d$ apart, and all walkers start in one. How does the time until a quarter has crossed grow with $d$? What does that mean for $d = \sqrt{200}$? And how does the time of a ladder of levels grow with $d$?
+# (Open.) With the exact score at one level the weights would come right in the end. Two equal Gaussians of variance 1 on the line are $d$ apart, and all walkers start in one. How does the time until a quarter has crossed grow with $d$? What does that mean for $d = \sqrt{200}$? And how does the time of a ladder of levels grow with $d$?
 # ```{exercise-end}
 # ```
 #

@@ -509,6 +509,7 @@ check("thm-bn-elimination", of="nets, each in six orders").equal(
 # First, a node can be left out if neither it nor any node below it is asked for or observed: summed out after those below it, its table gives 1.
 # Second, the order matters for the price, though not for the result: each step forms a table over all the variables that are multiplied together.
 # In a star, where one hub points at $n$ leaves, eliminating the hub first multiplies the tables of all leaves, and the product has a cell for every state of all of them.
+# (The number of variables in the largest product of the best order, less one, is the *treewidth* of the graph that joins the variables of each table.)
 # To find the best order is NP-hard {cite:p}`arnborg1987complexity`, and so is exact inference itself in general {cite:p}`cooper1990computational`.
 # A greedy choice, which takes next the variable that joins the fewest new pairs of variables in a table (weighed by their numbers of states), does well on the four networks below.
 # For them the table counts the cells of the largest product that an order forms.
@@ -1528,6 +1529,7 @@ show(
 # The arrows of a network are an assumption, and no test of this chapter can tell an arrow that is a cause from one that only fits: by {prf:ref}`thm-bn-equivalence` observed data alone cannot, where a class has more than one graph.
 # Exact answers need tables over the variables that an elimination brings together, and in a dense graph of a few dozen nodes these no longer fit into any memory; then one samples, or bounds, as in {ref}`the chapter on variational inference <ch:variational-inference>`.
 # And the numbers of both networks are invented; only their logic is real.
+# Left out, and found in {cite:t}`murphy2023probabilistic`: tables given by a formula (noisy-or), Gaussian networks, plates, weighted samples given evidence, and the search for a graph in data beyond the last exercise.
 #
 # ## Exercises
 #
@@ -1917,7 +1919,7 @@ assert max(worth, key=worth.get) == "shadow"
 # ```{solution-end}
 # ```
 #
-# ```{exercise-start} Which arrows are causes?
+# ```{exercise-start} Which arrows are causes? (open)
 # :label: ex-bn-open
 # ```
 # (Open.) Draw 1,000 patients, forget the graph, and look for it: among the graphs over flu, pneumonia, fever and aches, which fit best?

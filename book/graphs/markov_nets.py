@@ -1692,6 +1692,8 @@ Explorable(
 # The exhaustive checks stop at four or five nodes; the proofs do not.
 # {prf:ref}`thm-mn-hc` computes factors from a law, not from data; there $Z$ couples all factors.
 # The cost of a junction tree grows exponentially with its largest clique.
+# Where that is too much one sends the same messages on a graph with loops, without a theorem that they end or are right (loopy belief propagation; {cite:t}`murphy2023probabilistic` has it, and factor graphs).
+# How scores are learned from data, by means over data less means under the model, is told in {ref}`the chapter on energies <ch:energy>`.
 # The bound in {prf:ref}`thm-mn-gibbs` is mostly too weak to plan a run with, and no chain can tell from its past that there is a part of the law which it has not visited.
 #
 # ## Exercises
@@ -1699,7 +1701,7 @@ Explorable(
 # ```{exercise-start} The server without arrows
 # :label: ex-mn-networks
 # ```
-# Factorise the server network of {ref}`the chapter on Bayesian networks <ch:bayes-nets>` over the maximal cliques of its moral graph.
+# (Recall.) Factorise the server network of {ref}`the chapter on Bayesian networks <ch:bayes-nets>` over the maximal cliques of its moral graph.
 # Which of its ten tables become one factor?
 #
 # Let node $v$ have $k_v$ states.
@@ -1789,7 +1791,7 @@ results_table(
 # ```{exercise-start} Reading two graphs
 # :label: ex-mn-read
 # ```
-# The first graph has the edges A–B, B–C, B–D, C–D, C–E, C–G, D–E, D–F, E–F, F–H and G–I.
+# (Recall.) The first graph has the edges A–B, B–C, B–D, C–D, C–E, C–G, D–E, D–F, E–F, F–H and G–I.
 # Which hold in every law that factorises over it?
 # (a) $I \perp F$; (b) $B \perp I \mid F$; (c) $A \perp G \mid C, E$; (d) $p(B \mid C, D, F) = p(B \mid C, D)$.
 #
@@ -1865,7 +1867,7 @@ show(
 # ```{exercise-start} A ring summed by hand
 # :label: ex-mn-ring
 # ```
-# Four variables with the values $\pm 1$ stand in a ring A–B–C–D–A, with the factors $e^{AB}$, $e^{[B \ne C]}$, $e^{D + CD}$ and $e^{-AD}$.
+# (Derive.) Four variables with the values $\pm 1$ stand in a ring A–B–C–D–A, with the factors $e^{AB}$, $e^{[B \ne C]}$, $e^{D + CD}$ and $e^{-AD}$.
 #
 # (a) Find $Z\, p(a, b, c)$, $Z\, p(a, b)$, $Z\, p(a)$ and $Z$, as simple as you can.
 # (b) What are the three normalised laws?
@@ -1934,7 +1936,7 @@ print(f"Z = {Z:.3f}; p(A = 1) = {single_by_hand[1] / Z:.4f}")
 # ```{exercise-start} As small as possible
 # :label: ex-mn-properties
 # ```
-# Find a law and a graph, with as few nodes as you can, such that the law is pairwise but not locally Markov; and another that is locally but not globally Markov.
+# (Derive.) Find a law and a graph, with as few nodes as you can, such that the law is pairwise but not locally Markov; and another that is locally but not globally Markov.
 # Prove that fewer nodes are not enough.
 # ```{exercise-end}
 # ```
@@ -1969,7 +1971,7 @@ print("local, not global:", (L & ~G).sum(), "cases on four nodes")
 # ```{exercise-start} The only window
 # :label: ex-mn-window
 # ```
-# (a) Show that the uniform law on a set $U$ of patterns factorises over $H$ exactly if every $x$ whose states on each maximal clique occur in $U$ is itself in $U$.
+# (Derive.) (a) Show that the uniform law on a set $U$ of patterns factorises over $H$ exactly if every $x$ whose states on each maximal clique occur in $U$ is itself in $U$.
 #
 # (b) In the window every pair of neighbours shows all four states. Show by machine that, up to the names of lamps and states, no other uniform law that is Markov for the ring and no product does that.
 # ```{exercise-end}
@@ -2010,7 +2012,7 @@ print(f"{len(found)} laws, all of them the window under other names")
 # ```{exercise-start} What marriage forgets
 # :label: ex-mn-moral
 # ```
-# Moralise three networks: a class with five symptoms (arrows from the class), a hidden chain of four states each with its observation, and the server.
+# (Recall.) Moralise three networks: a class with five symptoms (arrows from the class), a hidden chain of four states each with its observation, and the server.
 # Which of them lose independencies? Name a lost one for each v-structure.
 # ```{exercise-end}
 # ```
@@ -2048,7 +2050,7 @@ for ends, child in sorted(v_structures(server.dag), key=order_of):
 # ```{exercise-start} Seven nodes, from arrows to cliques
 # :label: ex-mn-seven
 # ```
-# A Bayesian network has the arrows $x_1 \to x_2$, $x_1 \to x_3$, $x_2 \to x_4$, $x_2 \to x_5$, $x_3 \to x_5$, $x_3 \to x_6$, $x_5 \to x_6$, $x_4 \to x_7$ and $x_6 \to x_7$.
+# (Recall.) A Bayesian network has the arrows $x_1 \to x_2$, $x_1 \to x_3$, $x_2 \to x_4$, $x_2 \to x_5$, $x_3 \to x_5$, $x_3 \to x_6$, $x_5 \to x_6$, $x_4 \to x_7$ and $x_6 \to x_7$.
 #
 # (a) Factorise its law. (b) What is the Markov blanket of $x_6$? (c) Draw the moral graph. (d) Is that a perfect map of the network? (e) Is it chordal? Factorise over its maximal cliques.
 # ```{exercise-end}
@@ -2086,7 +2088,7 @@ print("maximal cliques:", *sorted(found))
 # ```{exercise-start} An island, and a missing edge
 # :label: ex-mn-island
 # ```
-# A Bayesian network has the arrows $O \to S$, $O \to T$, $A \to T$, $A \to M$, $T \to M$, $S \to B$ and $B \to M$, and a node $C$ without arrows.
+# (Derive.) A Bayesian network has the arrows $O \to S$, $O \to T$, $A \to T$, $A \to M$, $T \to M$, $S \to B$ and $B \to M$, and a node $C$ without arrows.
 # Someone draws an undirected graph for it: O–A, O–S, O–T, A–T, A–M, S–B, B–T, B–M, T–M, and $C$ alone.
 #
 # (a) Factorise the network. (b) What is the Markov blanket of $T$? (c) Is the undirected graph a perfect map of it? (d) Is it chordal? (e) Factorise over its maximal cliques.
@@ -2137,7 +2139,7 @@ print("maximal cliques of the drawing:", *sorted(found))
 # ```{exercise-start} One edge less
 # :label: ex-mn-drop
 # ```
-# A graph is a perfect map of a list $L$ of independencies: it states those in $L$ and no other.
+# (Derive.) A graph is a perfect map of a list $L$ of independencies: it states those in $L$ and no other.
 # One edge is taken away.
 # Is what is left still an I-map, that is, does $L$ hold all that it states?
 # Prove it or refute it, (a) for a directed acyclic graph, (b) for an undirected one.
@@ -2171,7 +2173,7 @@ print(f"{refuted:,} edges of all graphs and a ninth of the DAGs: never")
 # ```{exercise-start} The census of five nodes
 # :label: ex-mn-five
 # ```
-# For how many of the 1,024 graphs on five nodes does a DAG state exactly the same?
+# (Code.) For how many of the 1,024 graphs on five nodes does a DAG state exactly the same?
 # Write the function that makes the DAG, and test it by enumeration.
 # ```{exercise-end}
 # ```
@@ -2209,7 +2211,8 @@ print(f"{chordal.sum()} of {len(five):,}; {len(tested)} of them tested")
 # ```{exercise-start} Which blocks? (open)
 # :label: ex-mn-open
 # ```
-# For the window with a little noise, the right side of {eq}`eq-mn-window` with $J = 4$, compare single updates with blocks of two lamps, for each of the ways to pair the lamps.
+# (Open.) For the window with a little noise, the right side of {eq}`eq-mn-window` with $J = 4$, compare single updates with blocks of two lamps, for each of the ways to pair the lamps.
+# (A measure: the second largest eigenvalue, in size, of the transition matrix of one sweep; the smaller it is, the sooner a chain forgets its start.)
 # Can you give a rule that chooses blocks from the factors alone, for a network too large for its transition matrix?
 # ```{exercise-end}
 # ```

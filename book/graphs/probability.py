@@ -1372,7 +1372,7 @@ results_table(
 # ```{exercise-start} Uniform in what?
 # :label: ex-probability-well
 # ```
-# Now let the *fall time* be uniform between $u_0 = 1$ s and $u_1 = 3.5$ s.
+# (Derive.) Now let the *fall time* be uniform between $u_0 = 1$ s and $u_1 = 3.5$ s.
 # Derive the densities of the depth and of the heard time, and compare both with simulated stones.
 # Someone says: "I know nothing about the well, so I take the uniform law." What do you answer?
 # ```{exercise-end}
@@ -1420,7 +1420,7 @@ results_table(
 # ```{exercise-start} The floor of the well
 # :label: ex-probability-disc
 # ```
-# Seen from above, the floor of a well is the disc $x^2 + y^2 \le 1$, in metres.
+# (Derive.) Seen from above, the floor of a well is the disc $x^2 + y^2 \le 1$, in metres.
 # Stones are dropped from the middle of its top, the air moves them aside, and they land with the density $f(x, y) = \alpha\, e^{\sqrt{x^2 + y^2}}$.
 #
 # (a) Find $\alpha$.
@@ -1483,7 +1483,7 @@ print("of sixteen equal parts in r and θ:", share.min(), "to", share.max())
 # ```{exercise-start} Finite row by row, infinite in all
 # :label: ex-probability-zeta
 # ```
-# For the law {eq}`eq-probability-pairs`, compute $P(i = j)$, and the mean of $j$ given $i$.
+# (Derive.) For the law {eq}`eq-probability-pairs`, compute $P(i = j)$, and the mean of $j$ given $i$.
 # For which $s$ is this conditional mean finite?
 # Compare with the mean of $j$ without condition.
 # ```{exercise-end}
@@ -1518,7 +1518,7 @@ print("s = 2.5; i =", k, " mean of j given i:", mean.round(1))
 # ```{exercise-start} A power for each pair
 # :label: ex-probability-powers
 # ```
-# Let $p(i, n) = \alpha\, (1 / i)^n$ for $i, n \in \{2, 3, \dots\}$.
+# (Derive.) Let $p(i, n) = \alpha\, (1 / i)^n$ for $i, n \in \{2, 3, \dots\}$.
 #
 # (a) Find $\alpha$.
 # (b) Find both marginal laws. Which has a finite mean?
@@ -1565,7 +1565,7 @@ print(f"E n = {mean:.4f}; of the draws {power.mean():.4f}")
 # ```{exercise-start} The smallest counter-example
 # :label: ex-probability-graphoid
 # ```
-# Prove the *chain* form of contraction and weak union: $X \perp (Y, W) \mid Z$ holds **if and only if** $X \perp W \mid Z$ and $X \perp Y \mid (Z, W)$.
+# (Derive.) Prove the *chain* form of contraction and weak union: $X \perp (Y, W) \mid Z$ holds **if and only if** $X \perp W \mid Z$ and $X \perp Y \mid (Z, W)$.
 # Then find, for each of the five false rules of the chapter, a counter-example with as few possible states as you can.
 # ```{exercise-end}
 # ```
@@ -1595,7 +1595,7 @@ results_table(smallest)
 # ```{exercise-start} A product of two tables
 # :label: ex-probability-factor
 # ```
-# Let $P(a, b, c) = \phi(a, b)\, \psi(a, c)$ for discrete variables, with $\phi, \psi > 0$.
+# (Derive.) Let $P(a, b, c) = \phi(a, b)\, \psi(a, c)$ for discrete variables, with $\phi, \psi > 0$.
 # Prove that $B$ and $C$ are independent given $A$.
 # Is the positivity needed? Is every law with $B \perp C \mid A$ of this form?
 # ```{exercise-end}
@@ -1624,7 +1624,7 @@ print(f"dependent without A: {1 - ci(law, Y, W).mean():.0%} of the laws")
 # ```{exercise-start} Nine counts
 # :label: ex-probability-counts
 # ```
-# Let $A \in \{0, 1, 2\}$, $B \in \{1, 2, 3, 4\}$ and $C \in \{2, 3\}$.
+# (Recall.) Let $A \in \{0, 1, 2\}$, $B \in \{1, 2, 3, 4\}$ and $C \in \{2, 3\}$.
 # What is the least number of free parameters of a table of
 # (a) $P(A, B, C)$; (b) $P(A \mid B)$; (c) $P(B \mid A)$; (d) $P(A \mid B, C)$; (e) $P(C \mid A, B)$; (f) $P(A, B \mid C)$;
 # (g) $P(A, B, C)$, if the three are independent; (h) $P(A, B, C)$, if $B \perp C \mid A$?
@@ -1679,7 +1679,7 @@ results_table([{"table": k, "free": v} for k, v in counted_by_rank.items()])
 # ```{exercise-start} A doctor's table
 # :label: ex-probability-parameters
 # ```
-# A disease with 5 values is to be found from 10 symptoms that are present or absent.
+# (Recall.) A disease with 5 values is to be found from 10 symptoms that are present or absent.
 # How many free parameters has the full joint table?
 # How many are left if the symptoms are independent given the disease? And if, besides, each symptom after the first also depends on the one before it?
 # Would you rather have fewer parameters or fewer assumptions?
@@ -1713,7 +1713,7 @@ print(f"full: {full:,}; given the disease: {alone}; linked: {linked}")
 # ```{exercise-start} Nearly independent
 # :label: ex-probability-decimal
 # ```
-# Two variables have the joint law
+# (Measure.) Two variables have the joint law
 #
 # | $m$ | $n$ | $p(m, n)$ |
 # | --: | --: | --: |
@@ -1765,7 +1765,7 @@ print(f"off by {off:.4f}; I = {nats_of:.2e} nats; about {needed:,.0f} draws")
 # ```{exercise-start} Which treatment is better?
 # :label: ex-probability-simpson
 # ```
-# Two treatments $T$ of kidney stones, the size $Z$ of the stone, and success $S$ {cite:p}`charig1986comparison,julious1994confounding`.
+# (Measure.) Two treatments $T$ of kidney stones, the size $Z$ of the stone, and success $S$ {cite:p}`charig1986comparison,julious1994confounding`.
 # Open surgery succeeded with 81 of 87 small and 192 of 263 large stones, keyhole surgery with 234 of 270 small and 55 of 80 large ones.
 # Which treatment succeeds more often in all, and which for each size?
 # Which of the nine independencies between $T$, $Z$ and $S$ are compatible with these counts?
@@ -1811,7 +1811,7 @@ results_table(sorted(rows, key=lambda row: -row["p-value"]))
 # ```{exercise-start} Does air matter?
 # :label: ex-probability-air
 # ```
-# Air slows a round stone of radius $R$ by a force that grows with the square of its speed.
+# (Derive.) Air slows a round stone of radius $R$ by a force that grows with the square of its speed.
 # It then never exceeds the speed $w$ with $w^2 = \frac{8 R \rho_s a}{3 C \rho_a}$, and after $u$ seconds the depth is $x(u) = \frac{w^2}{a} \log \cosh \frac{a u}{w}$.
 # Here $C = 0.47$ is the drag coefficient of a sphere, and $\rho_s = 2600$ and $\rho_a = 1.2$ kg/m³ are the densities (of mass) of stone and of air.
 # Find the depth that belongs to 3.00 s for radii of 0.5, 1, 3 and 10 cm.
@@ -1857,7 +1857,7 @@ results_table(rows)
 # ```{exercise-start} Which sets of independencies exist? (open)
 # :label: ex-probability-open
 # ```
-# For four variables there are 55 statements of independence, so $2^{55}$ sets of them.
+# (Open.) For four variables there are 55 statements of independence, so $2^{55}$ sets of them.
 # Which of these sets are *all* that hold in some law?
 # Count those that occur among the uniform laws on subsets of four bits, and find others.
 # For four variables with any numbers of states the list is known {cite:p}`matus1999conditional`; we know of no complete answer for five.

@@ -1893,7 +1893,7 @@ for row in rows:
 # ```{exercise-start} Read the plane
 # :label: ex-beta-vae-plane
 # ```
-# Recall the sandwich. For each model give the interval in which $I(x; z)$ must lie, from its rate, distortion and $0 \le H \le \log 737{,}280$.
+# (Recall.) Recall the sandwich. For each model give the interval in which $I(x; z)$ must lie, from its rate, distortion and $0 \le H \le \log 737{,}280$.
 # Why is one side empty here, and what would have to change for it to say something?
 # ```{exercise-end}
 # ```
@@ -1920,7 +1920,7 @@ for label in runs:
 # ```{exercise-start} Total correlation of a Gaussian
 # :label: ex-beta-vae-gaussian
 # ```
-# Derive the total correlation of $\mathcal N(0, \Sigma)$, first for any $\Sigma$, then for two numbers with correlation $\rho$.
+# (Derive.) Derive the total correlation of $\mathcal N(0, \Sigma)$, first for any $\Sigma$, then for two numbers with correlation $\rho$.
 # Turn $\mathcal N(0, \mathrm{diag}(a^2, b^2))$ by an angle $\theta$: where is it largest, and when does it see no axes at all?
 # ```{exercise-end}
 # ```
@@ -1953,7 +1953,7 @@ print(f"at 45 degrees: {found.max():.3f} nats")
 # ```{exercise-start} Stir a trained model
 # :label: ex-beta-vae-stir
 # ```
-# Take the $\beta$-TCVAE, and turn the plane of its two best numbers for the positions by 45°, decoder and encoder alike.
+# (Measure.) Take the $\beta$-TCVAE, and turn the plane of its two best numbers for the positions by 45°, decoder and encoder alike.
 # Which of these change: what the prior decodes to, the rate with a full covariance, the bound with the best diagonal encoder (if the old encoder was the exact posterior), the MIG?
 # ```{exercise-end}
 # ```
@@ -2002,7 +2002,7 @@ print(f"the rate changes by {metrics.mean_of(change, 'nats')}")
 # ```{exercise-start} MIG in a dozen lines
 # :label: ex-beta-vae-mig
 # ```
-# Explain the MIG, write its histogram form for codes $(N, K)$ and factors $(N, F)$ yourself, and compare it with that of the package: for three models, per knob and in all.
+# (Code.) Explain the MIG, write its histogram form for codes $(N, K)$ and factors $(N, F)$ yourself, and compare it with that of the package: for three models, per knob and in all.
 # ```{exercise-end}
 # ```
 #
@@ -2049,7 +2049,7 @@ results_table(rows)
 # ```{exercise-start} A circle does not fit on a line
 # :label: ex-beta-vae-circle
 # ```
-# Let a number of the code follow the angle of each shape smoothly: a sinusoid with as many waves as the shape has symmetric copies.
+# (Derive.) Let a number of the code follow the angle of each shape smoothly: a sinusoid with as many waves as the shape has symmetric copies.
 # What is its share of the angle's entropy, at best? Compute it for 40 angles and 20 bins, with and without noise.
 # ```{exercise-end}
 # ```
@@ -2086,7 +2086,7 @@ results_table(table)
 # ```{exercise-start} Does PCA disentangle?
 # :label: ex-beta-vae-pca
 # ```
-# PCA turns the code so that its numbers are uncorrelated.
+# (Measure.) PCA turns the code so that its numbers are uncorrelated.
 # Colour the first two components of one model's codes by the knobs ({ref}`sec-beta-vae-looks` does): does the picture agree with that model's MIG?
 # Does the turned code have the higher MIG? Say first what {prf:ref}`thm-beta-vae-square` predicts for two positions.
 # ```{exercise-end}
@@ -2123,7 +2123,7 @@ results_table(rows, percent=["5 components explain, %"])
 # ```{exercise-start} A limit instead of a price
 # :label: ex-beta-vae-kkt
 # ```
-# Do not weigh the rate: forbid it.
+# (Derive.) Do not weigh the rate: forbid it.
 # Maximise $\mathbb E \log p(x \mid z)$ subject to $\mathrm{KL}(q(z \mid x) \,\Vert\, p(z)) \le \delta$ in the mean, and derive the objective of the $\beta$-VAE from the conditions of Karush, Kuhn and Tucker.
 # What has become of the constant $\beta \delta$, what if the limit is not reached, and is the expression a cost?
 # ```{exercise-end}
@@ -2179,7 +2179,7 @@ results_table(
 # ```{exercise-start} FactorVAE
 # :label: ex-beta-vae-factor
 # ```
-# FactorVAE {cite:p}`kim2018disentangling` maximises $\frac1N \sum_i \big[ \mathbb E \log p(x_i \mid z) - \mathrm{KL}(q(z \mid x_i) \,\Vert\, p(z)) \big] - \gamma\, \mathrm{KL}\big(q(z) \,\Vert\, \prod_j q(z_j)\big)$.
+# (Derive.) FactorVAE {cite:p}`kim2018disentangling` maximises $\frac1N \sum_i \big[ \mathbb E \log p(x_i \mid z) - \mathrm{KL}(q(z \mid x_i) \,\Vert\, p(z)) \big] - \gamma\, \mathrm{KL}\big(q(z) \,\Vert\, \prod_j q(z_j)\big)$.
 # Show that the mean rate is $I(x; z) + \mathrm{KL}(q(z) \,\Vert\, p(z))$. What does FactorVAE make of that? Why is its last term hard, and which estimates were proposed?
 # Explain the one by a density ratio, and how $\prod_j q(z_j)$ is drawn from; try it where the answer is known.
 # ```{exercise-end}
@@ -2256,7 +2256,7 @@ results_table(
 # ```{exercise-start} The sheet's network, and both curves
 # :label: ex-beta-vae-curves
 # ```
-# The homework's network has convolutions of 1-32-64-128 channels and 8,192 numbers before the code, and its mirror; Adam with a step of $10^{-3}$, 50 epochs, for $\beta = 1$ and two larger values.
+# (Code.) The homework's network has convolutions of 1-32-64-128 channels and 8,192 numbers before the code, and its mirror; Adam with a step of $10^{-3}$, 50 epochs, for $\beta = 1$ and two larger values.
 # Describe the data. Build the network, train it, and plot both terms of the loss and their sum over training; show eight pictures and their copies for each.
 # Which of the curves can be compared between values of $\beta$, and what does a $\beta$ above 1 gain?
 # ```{exercise-end}
@@ -2339,7 +2339,7 @@ show(
 # ```{exercise-start} Choose a model without labels (open)
 # :label: ex-beta-vae-open
 # ```
-# You have all runs of this chapter and no labels. Which would you take?
+# (Open.) You have all runs of this chapter and no labels. Which would you take?
 # Find a number that needs no labels and ranks the runs as MIG does. There is no last word here.
 # ```{exercise-end}
 # ```

@@ -33,7 +33,7 @@
 
 # %% tags=["parameters"]
 seed: int = 0
-draws: int = 4_096  # for each x, where something is measured by chance
+draws: int = 4_096  # for each x, where chance measures; 16 or more
 
 # %% tags=["hide-input"]
 import math
@@ -52,7 +52,9 @@ from companion.figures import Explorable, Sketch, results_table, show
 from companion.figures.style import DASHES, MARKERS, PALETTE
 from companion.maths import gaussian_kl, log_mean_exp
 from companion.metrics import mean_of
+from companion.words import at_least
 
+at_least(16, draws=draws)
 torch.set_default_dtype(torch.float64)
 torch.distributions.Distribution.set_default_validate_args(False)  # speed
 standard = Normal(torch.tensor(0.0), 1.0)
@@ -486,6 +488,7 @@ tight = torch.arange(200) >= 100  # the second half: q is the posterior
 both = torch.cat([q, posterior])
 bound = (both * (joint.repeat(2, 1) / both).log()).sum(1)
 no_rate = (both * log_fit.repeat(2, 1)).sum(1)
+turned = no_rate - kl(prior.repeat(2, 1), both)
 log_p = evidence.log().repeat(2)
 check("thm-elbo-routes", about="a bound", of="worlds").at_most(
     bound,
@@ -493,7 +496,7 @@ check("thm-elbo-routes", about="a bound", of="worlds").at_most(
     equal_where=tight,
     wrong={
         "KL to the prior left out": (no_rate, log_p),
-        "a bound from above": (log_p, bound),
+        "KL to the prior the other way": (turned, log_p),
     },
 )
 
@@ -1189,14 +1192,18 @@ Markdown(
 
 
 # %%
-def iwae(S, q, w):
-    """Exact bounds with S draws of codes with laws q and weights w (b, 3)."""
+def iwae(S, q, w, largest=False):
+    """Exact bounds with S draws of codes with laws q and weights w (b, 3).
+
+    largest: with the largest weight drawn in the place of their mean.
+    """
     i = torch.arange(S + 1.0)
     a, b = torch.meshgrid(i, i, indexing="ij")
     n = torch.stack([a, b, S - a - b], -1)[a + b <= S]  # how often, (M, 3)
     ways = math.lgamma(S + 1) - torch.lgamma(n + 1).sum(1, keepdim=True)
     chance = (ways + n @ q.log().T).exp()  # (M, b), multinomial
-    return (chance * (n @ w.T / S).log()).sum(0)
+    pooled = (w * (n[:, None] > 0)).amax(-1) if largest else n @ w.T / S
+    return (chance * pooled.log()).sum(0)
 
 
 # %%
@@ -1208,11 +1215,16 @@ top, every = p3.log()[:, None], 2.0 ** torch.arange(9)
 lower = torch.cat([L_S, L_S[:, -1:]], 1)
 upper = torch.cat([L_S[:, 1:], top, top], 1)
 summed = torch.cat([L_S + every.log(), L_S[:, -1:]], 1)
+best = torch.stack([iwae(2**j, q3, w3, largest=True) for j in range(9)], 1)
+best = (
+    torch.cat([best, best[:, -1:]], 1),
+    torch.cat([best[:, 1:], top, top], 1),
+)
 check("thm-elbo-iwae", of="worlds, nine sample sizes each").at_most(
     lower,
     upper,
     wrong={
-        "it falls": (upper, lower),
+        "the largest weight, not the mean": best,
         "weights summed, not averaged": (summed, top.expand(30, 10)),
     },
 )
@@ -1640,7 +1652,7 @@ results_table(
 # ```{exercise-start} A bound from above
 # :label: ex-elbo-above
 # ```
-# Recall the three routes to $\mathcal L(q)$: where does Jensen's inequality enter, what is the gap, and why does maximising $\mathcal L$ over the parameters of $q$ minimise a divergence that nobody can compute? Does a higher bound mean a better model?
+# (Derive.) Recall the three routes to $\mathcal L(q)$: where does Jensen's inequality enter, what is the gap, and why does maximising $\mathcal L$ over the parameters of $q$ minimise a divergence that nobody can compute? Does a higher bound mean a better model?
 # Now take the mean of $\log w$ under the *posterior* in place of $q$.
 # Which divergence separates it from $\log p(x)$, and on which side?
 # ```{exercise-end}
@@ -1672,7 +1684,7 @@ print(f"first world: {below[0]:.3f} < {middle[0]:.3f} < {above[0]:.3f}")
 # ```{exercise-start} Why the logarithm?
 # :label: ex-elbo-logarithm
 # ```
-# Why do we maximise $\log p(x)$ and not $p(x)$, which has its maximum at the same place?
+# (Recall.) Why do we maximise $\log p(x)$ and not $p(x)$, which has its maximum at the same place?
 # Give three reasons, one about many data, one about the computer, one about estimates.
 # ```{exercise-end}
 # ```
@@ -1706,7 +1718,7 @@ print(f"784 pixels of probability 0.3: {0.3**784}, {784 * math.log(0.3):.0f}")
 # ```{exercise-start} The decoder's gradient, and all the data
 # :label: ex-elbo-data
 # ```
-# The encoder's gradient needed a theorem. What is the gradient of the bound in the *decoder's* weights $\theta$, and its Monte Carlo estimate?
+# (Derive.) The encoder's gradient needed a theorem. What is the gradient of the bound in the *decoder's* weights $\theta$, and its Monte Carlo estimate?
 # Then write down objective and gradients for $N$ examples, and an estimate of each from a minibatch of $B$.
 # Last, amortise: one encoder for all examples, a decoder with a mean and a scale for each pixel, a prior whose mean and scale are learned. What is the final objective, what do its terms mean, and what are the steps of the training?
 # ```{exercise-end}
@@ -1760,7 +1772,7 @@ print(f"without: {sums.mean(0).norm() / size:.3f}")
 # ```{exercise-start} Other units, same divergence
 # :label: ex-elbo-units
 # ```
-# Show that the KL between two Gaussians does not change when both are mapped by one invertible affine map.
+# (Derive.) Show that the KL between two Gaussians does not change when both are mapped by one invertible affine map.
 # Use it to derive eq. {eq}`eq-elbo-kl` from the case in which the second law is $\mathcal N(0, I)$.
 # ```{exercise-end}
 # ```
@@ -1797,7 +1809,7 @@ print(f"{len(A)} pairs of Gaussians: the same before, after, and in torch")
 # ```{exercise-start} A wave
 # :label: ex-elbo-wave
 # ```
-# Show that the reparameterised gradient with respect to $\mu$ is unbiased for $f(z) = \cos(\omega z)$, $z \sim \mathcal N(\mu, \sigma^2)$, and derive both variances.
+# (Derive.) Show that the reparameterised gradient with respect to $\mu$ is unbiased for $f(z) = \cos(\omega z)$, $z \sim \mathcal N(\mu, \sigma^2)$, and derive both variances.
 # Find values of $\omega \sigma$ below which it is the quieter one for every $\mu$, and above which the score is.
 # ```{exercise-end}
 # ```
@@ -1833,7 +1845,7 @@ print("formulas within 10 % of the marks; both ranges hold at 101 phases")
 # ```{exercise-start} The code that is never drawn
 # :label: ex-elbo-missed
 # ```
-# {prf:ref}`thm-elbo-iwae` asks for $q(z) > 0$ wherever $p(x, z) > 0$.
+# (Derive.) {prf:ref}`thm-elbo-iwae` asks for $q(z) > 0$ wherever $p(x, z) > 0$.
 # Where does $\mathcal L_S$ go if $q$ leaves out a part of the posterior?
 # Prove it, and check it with four codes of which $q$ draws three.
 # ```{exercise-end}
@@ -1864,7 +1876,7 @@ print(f"which is {lasting:.2f} nats below log p(x)")
 # ```{exercise-start} The same law, another bound
 # :label: ex-elbo-rotate
 # ```
-# Rotate the codes of probabilistic PCA with $K = 2$: $W R$ in place of $W$.
+# (Derive.) Rotate the codes of probabilistic PCA with $K = 2$: $W R$ in place of $W$.
 # What happens to $p(x)$, and what to the ELBO with the best independent encoder?
 # Which rotation is worst?
 # ```{exercise-end}
@@ -1910,7 +1922,7 @@ for degrees in (0, 15, 30, 45, 60):
 # ```{exercise-start} The defence
 # :label: ex-elbo-defensive
 # ```
-# Write down $p(x)$ for a model with a hidden $z$. What is hard about it, how is it approximated with draws from the prior, and how with draws from a proposal? Which proposal would you choose, by intuition?
+# (Derive.) Write down $p(x)$ for a model with a hidden $z$. What is hard about it, how is it approximated with draws from the prior, and how with draws from a proposal? Which proposal would you choose, by intuition?
 # Say in one sentence each why the first two fail and what the third needs.
 # Then let $q_\alpha = (1 - \alpha)\, q + \alpha\, q_0$ with another law $q_0$.
 # Bound its weights and $1 + \chi^2$ by those of $q_0$, whatever $q$ is.
@@ -1940,7 +1952,7 @@ print(f"largest weight {largest:.1f}, bound {1.5**6 / 0.1:.1f}")
 # ```{exercise-start} Which model is better? (open)
 # :label: ex-elbo-which
 # ```
-# Find two models of the wines of which the better one, by likelihood, has the worse ELBO.
+# (Open.) Find two models of the wines of which the better one, by likelihood, has the worse ELBO.
 # How should models be compared whose likelihoods nobody knows?
 # There is no last word on this.
 # ```{exercise-end}

@@ -1353,6 +1353,7 @@ Markdown(
 )
 
 # %% [markdown]
+# Nor were principal components measured on the photographs, so it is open whether either network is ahead of a linear code of 64 numbers.
 # We know of no published PSNR or SSIM of a VAE on this split.
 #
 # (sec-faces-limits)=
@@ -1464,7 +1465,7 @@ results_table(table, percent=["%"])
 # ```{exercise-start} How long is a code?
 # :label: ex-faces-length
 # ```
-# Recall: how long is a draw from $\mathcal N(0, I_{64})$, and how long is the mean of ten independent draws?
+# (Recall.) Recall: how long is a draw from $\mathcal N(0, I_{64})$, and how long is the mean of ten independent draws?
 # What does that say about the average code of many faces?
 # ```{exercise-end}
 # ```
@@ -1488,7 +1489,7 @@ print(f"one draw {alone.mean():.2f}, mean of ten {ten.mean():.2f}")
 # ```{exercise-start} The loss curves
 # :label: ex-faces-curves
 # ```
-# The homework asks for the curves of both terms over up to 1,000 epochs.
+# (Measure.) The homework asks for the curves of both terms over up to 1,000 epochs.
 # From the histories of the two runs, say by how much the training distortion is lower than the test distortion at the end, and whether the test bound was still rising.
 # Then train longer: what do you expect to happen to the gap?
 # ```{exercise-end}
@@ -1523,7 +1524,7 @@ results_table(table)
 # ```{exercise-start} Walk with the two-layer network
 # :label: ex-faces-walk
 # ```
-# Interpolate between pairs of faces in the code of the two-layer network, straight and round.
+# (Measure.) Interpolate between pairs of faces in the code of the two-layer network, straight and round.
 # Which mid-points keep more detail, compared with the decoded ends?
 # ```{exercise-end}
 # ```
@@ -1558,7 +1559,7 @@ results_table(
 # ```{exercise-start} A vector in three lines
 # :label: ex-faces-vector
 # ```
-# Compute the vectors of smile, glasses and age for the two-layer network from class means (split continuous attributes at zero), without the functions of `edits`.
+# (Code.) Compute the vectors of smile, glasses and age for the two-layer network from class means (split continuous attributes at zero), without the functions of `edits`.
 # Add them, and let the reader judge.
 # ```{exercise-end}
 # ```
@@ -1594,7 +1595,7 @@ results_table(table, percent=["success, %", "identity, %"])
 # ```{exercise-start} Forwards and backwards
 # :label: ex-faces-patterns
 # ```
-# Let $w_b$ be the least-squares readers of attributes from codes, and $S$ the covariance of the codes.
+# (Derive.) Let $w_b$ be the least-squares readers of attributes from codes, and $S$ the covariance of the codes.
 # Derive: the shortest pure directions of {prf:ref}`thm-faces-pure` are the least-squares slopes of the codes on the *readings*.
 # What follows if each reading explains a share $R^2_b$ of its attribute and the readings are uncorrelated, as the attributes are?
 # ```{exercise-end}
@@ -1633,7 +1634,7 @@ print(f"1 / R^2 = {1 / explained[g]:.2f}")
 # ```{exercise-start} Which dimensions close?
 # :label: ex-faces-beta
 # ```
-# In a Gaussian VAE that is linear, $\beta$ closes every dimension whose gain is too small.
+# (Measure.) In a Gaussian VAE that is linear, $\beta$ closes every dimension whose gain is too small.
 # Compute the rate of each dimension for each $\beta$.
 # How many dimensions carry 90 % of the rate?
 # ```{exercise-end}
@@ -1668,7 +1669,7 @@ results_table(table)
 # ```{exercise-start} Six smiles
 # :label: ex-faces-smile
 # ```
-# Compute the mean codes of smiling and of non-smiling faces and their difference. Take one face; add *and subtract* multiples of the difference and decode, six pictures in all.
+# (Code.) Compute the mean codes of smiling and of non-smiling faces and their difference. Take one face; add *and subtract* multiples of the difference and decode, six pictures in all.
 # The homework's sheet prints the difference as non-smiling minus smiling. What does adding that do?
 # ```{exercise-end}
 # ```
@@ -1712,7 +1713,7 @@ show(
 # ```{exercise-start} The sheet's network
 # :label: ex-faces-sheet
 # ```
-# Build the homework's network: four convolutions 3-32-64-64-64, 4,096 numbers, dense, and its mirror, with batch normalisation, ReLU and dropout; colour pictures of 128 × 128.
+# (Code.) Build the homework's network: four convolutions 3-32-64-64-64, 4,096 numbers, dense, and its mirror, with batch normalisation, ReLU and dropout; colour pictures of 128 × 128.
 # What must every layer do to the side? The table has a ReLU after *every* layer and no up-sampling: where must one depart from it?
 # Then load pictures that lie in two folders, smile and no smile, show some, and train; show 32 reconstructions beside their originals, and 32 faces from noise.
 # ```{exercise-end}
@@ -1770,7 +1771,7 @@ show(
 # ```{exercise-start} A better edit (open)
 # :label: ex-faces-open
 # ```
-# A vector is the same for every face.
+# (Open.) A vector is the same for every face.
 # Can an edit that looks at the face succeed more often and leak less?
 # There is no last word here.
 # ```{exercise-end}

@@ -883,7 +883,7 @@ results_table(
 # %% [markdown]
 # Errors are over three seeds, except for the principal components.
 # (Three seeds can agree by chance: the test set alone leaves $\pm 0.3$ % on any of these numbers.)
-# The joint head stays just below our 92.5 %, and within half a percent of the plain classifier: the encoder is the limit, not the code.
+# The joint head stays within half a percent of the plain classifier: the encoder is the limit, not the code.
 #
 # Is 82 or 84 % little?
 # A plane has the same trouble with the pixels themselves.
@@ -1565,7 +1565,7 @@ results_table(
 # ```{exercise-start} In your own words
 # :label: ex-vae-recall
 # ```
-# Why is the likelihood itself not maximised, and what does each of the two terms of the bound do in its place?
+# (Recall.) Why is the likelihood itself not maximised, and what does each of the two terms of the bound do in its place?
 # Prove the bound, and say how it trains an encoder to be a posterior although no posterior is known.
 # Why is the draw reparameterised? Say what happens to the encoder's gradient if it is not.
 # ```{exercise-end}
@@ -1598,7 +1598,7 @@ assert slopes["rsample"] > 0 and slopes["sample"] == 0
 # ```{exercise-start} Two numbers
 # :label: ex-vae-two
 # ```
-# Load Fashion-MNIST with its official split, in batches of 128. Train an autoencoder and a VAE with two numbers each, 15 epochs, by the summed cross-entropy (and the rate).
+# (Code.) Load Fashion-MNIST with its official split, in batches of 128. Train an autoencoder and a VAE with two numbers each, 15 epochs, by the summed cross-entropy (and the rate).
 # Show reconstructions ({ref}`sec-vae-autoencoder` and {ref}`sec-vae-samples` have them for 32 numbers); decode random codes with the plain decoder; draw nine samples of the VAE; decode a grid of the plane.
 # ```{exercise-end}
 # ```
@@ -1631,7 +1631,7 @@ show(
 # ```{exercise-start} A prior that is wider
 # :label: ex-vae-kl
 # ```
-# Derive $\mathrm{KL}(\mathcal N(\mu, \sigma^2) \,\|\, \mathcal N(0, s^2))$.
+# (Derive.) Derive $\mathrm{KL}(\mathcal N(\mu, \sigma^2) \,\|\, \mathcal N(0, s^2))$.
 # For which $s$, one for each dimension, is the mean rate of a whole data set of codes smallest?
 # ```{exercise-end}
 # ```
@@ -1665,7 +1665,7 @@ print(f"best s: {mean_rate(best):.3f} nats")
 # ```{exercise-start} Straight or round?
 # :label: ex-vae-interpolate
 # ```
-# Half-way on a straight line between two draws from the prior, how long is the code, compared with a typical draw?
+# (Measure.) Half-way on a straight line between two draws from the prior, how long is the code, compared with a typical draw?
 # Does a walk of constant length give better images?
 # ```{exercise-end}
 # ```
@@ -1702,7 +1702,7 @@ results_table(table)
 # ```{exercise-start} Another split
 # :label: ex-vae-split
 # ```
-# The homework uses the official split; some write-ups of it shuffle all 70,000 images and split them 80/20.
+# (Measure.) The homework uses the official split; some write-ups of it shuffle all 70,000 images and split them 80/20.
 # Evaluate the published VAE on the 20 %. Is the bound better there, and what would that mean?
 # ```{exercise-end}
 # ```
@@ -1738,7 +1738,7 @@ results_table(
 # ```{exercise-start} The floor of the cross-entropy
 # :label: ex-vae-bce
 # ```
-# A perfect copy has cross-entropy zero on black and white images. What is it on grey ones?
+# (Measure.) A perfect copy has cross-entropy zero on black and white images. What is it on grey ones?
 # Compute the floor for the test images. How much of the autoencoder's distortion is its own?
 # ```{exercise-end}
 # ```
@@ -1765,7 +1765,7 @@ print(f"{reported - floor.value:.1f} nats are its own error")
 # ```{exercise-start} Ten small steps
 # :label: ex-vae-attack
 # ```
-# Take ten FGSM steps of $\varepsilon / 5$, and after each project back into the cube of half-width $\varepsilon$ around the image {cite:p}`madry2018towards`.
+# (Code.) Take ten FGSM steps of $\varepsilon / 5$, and after each project back into the cube of half-width $\varepsilon$ around the image {cite:p}`madry2018towards`.
 # Compare with one step, at $\varepsilon = 0.02$.
 # ```{exercise-end}
 # ```
@@ -1805,7 +1805,7 @@ results_table(table, percent=["one step, %", "ten steps, %"])
 # ```{exercise-start} Ten centres
 # :label: ex-vae-kmeans
 # ```
-# Run k-means with ten centres on the codes of test images in the plane of the VAE with $K = 2$.
+# (Code.) Run k-means with ten centres on the codes of test images in the plane of the VAE with $K = 2$.
 # Show the plane coloured by label beside the plane coloured by cluster, and decode the ten centres.
 # Which classes have a centre of their own?
 # ```{exercise-end}
@@ -1866,7 +1866,7 @@ show(
 # ```{exercise-start} Tune the encoder, then change the data
 # :label: ex-vae-tune
 # ```
-# Put a linear head on the encoder of the trained VAE and train *both* on labels, by cross-entropy, Adam with a step of $10^{-3}$, four epochs. What is the test accuracy?
+# (Code.) Put a linear head on the encoder of the trained VAE and train *both* on labels, by cross-entropy, Adam with a step of $10^{-3}$, four epochs. What is the test accuracy?
 # Then take the tuned network to the digits of MNIST, for one epoch. Does it know something that helps there?
 # State what you compare with.
 # ```{exercise-end}
@@ -1936,7 +1936,7 @@ Markdown(
 # ```{exercise-start} Attack the copy
 # :label: ex-vae-copy
 # ```
-# FGSM needs no classifier: step along the sign of the gradient of the *reconstruction* loss of the VAE, and clamp.
+# (Code.) FGSM needs no classifier: step along the sign of the gradient of the *reconstruction* loss of the VAE, and clamp.
 # Show an image, the attacked image, and the copies of both.
 # By how much does the distortion rise, and by how much if the signs are drawn by chance?
 # ```{exercise-end}
@@ -1998,7 +1998,7 @@ show(
 # ```{exercise-start} Draw from where the codes are (open)
 # :label: ex-vae-open
 # ```
-# The codes do not fill the prior perfectly. Fit a better distribution to them, and draw from that; do the same for the autoencoder.
+# (Open.) The codes do not fill the prior perfectly. Fit a better distribution to them, and draw from that; do the same for the autoencoder.
 # How far down can you bring the Fréchet distance without touching the networks? There is no last word here.
 # ```{exercise-end}
 # ```

@@ -65,9 +65,11 @@ from companion.metrics import mean_of
 from companion.models import logistic
 from companion.models.logistic import Counts, count, fit, forget, newton
 from companion.models.pixels import PixelNetwork, conditional, quarter_plane
+from companion.runs import published_seed
 from companion.train import train
 from companion.worlds import tiny
 
+seed = published_seed(digit_network, seed, epochs)
 generator = torch.Generator().manual_seed(seed)
 
 # %% [markdown]

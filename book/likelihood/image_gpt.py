@@ -64,10 +64,12 @@ from companion.models.made import MADE
 from companion.models.pixelcnn import MaskedStack, PixelCNN, TwoStacks
 from companion.nets.attention import CausalBlock, attend
 from companion.nets.masked import MaskedConv2d
+from companion.runs import published_seed
 from companion.samplers import coder
 from companion.train import train
 from companion.worlds import tiny
 
+seed = published_seed(image_gpt, seed, epochs, horizon=2)
 generator = torch.Generator().manual_seed(seed)
 
 # %% tags=["hide-input"]

@@ -92,9 +92,11 @@ from companion.nets.state_spaces import (
     zero_order_hold,
 )
 from companion.objectives.sequences import recall_loss
+from companion.runs import published_seed
 from companion.train import train
 from companion.worlds.recall import selective_copying
 
+seed = published_seed(copying, seed, epochs)
 generator = torch.Generator().manual_seed(seed)
 randn = partial(torch.randn, generator=generator, dtype=torch.float64)
 rand = partial(torch.rand, generator=generator, dtype=torch.float64)

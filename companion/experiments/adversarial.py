@@ -130,7 +130,8 @@ def wgan(
     constraint: what bounds the critic's slope. "clipping": every weight in [-c, c], RMSprop 5e-5
     (Arjovsky et al. 2017, algorithm 1); "gradient-penalty": weight `penalty`, Adam 1e-4 with betas
     0 and 0.9 (Gulrajani et al. 2017, algorithm 1); "spectral-norm": each layer's largest singular
-    value is 1, with the hinge loss and Adam 2e-4, betas 0 and 0.9 (Miyato et al. 2018, table 1).
+    value is 1, with the hinge loss and Adam 2e-4, betas 0 and 0.9 (Miyato et al. 2018, for
+    residual networks).
     critic_updates: for each one of the generator. rate: learning rate of both; 0: the source's, as
     given here. ema: as in `gan`. Raises ValueError for a value that cannot be.
     """
