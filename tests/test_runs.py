@@ -307,17 +307,13 @@ def test_a_record_without_weights_says_so_when_its_model_is_used(published, peop
 
 BOOK = Path(__file__).parents[1] / "book"
 RECALLING = [
-    pytest.param(
-        path,
-        id=path.stem,
-        marks=[pytest.mark.xfail(strict=True)] * (path.stem in ("energy", "realnvp")),
-    )
+    path
     for path in sorted(BOOK.glob("*/*.py"))
     if path.parent.name[0] != "_" and "\nepochs: int" in path.read_text(encoding="utf8")
 ]
 
 
-@pytest.mark.parametrize("chapter", RECALLING)
+@pytest.mark.parametrize("chapter", RECALLING, ids=lambda path: path.stem)
 def test_a_chapter_that_recalls_settles_its_seed_before_it_does(chapter):
     """Or `-p seed 1` stops after minutes, in the first cell that asks for what is not there."""
     cells = chapter.read_text(encoding="utf8").split("\n# %%")

@@ -77,12 +77,15 @@ from companion.objectives.scores import (
     implicit_score_loss,
     sliced_score_loss,
 )
+from companion.runs import published_seed
 from companion.samplers.annealing import annealed_importance
 from companion.samplers.energy import from_noise, walk_path, walked
 from companion.samplers.langevin import langevin, mala_path
 from companion.train import train
 from companion.worlds.gaussians import eight_gaussians_density
 from companion.worlds.tiny import decode, tiny_digits
+
+seed = published_seed(energy_model, seed, epochs, images=8000)
 
 # %% tags=["hide-input"]
 sketch = Sketch(360, 150)

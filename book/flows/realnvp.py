@@ -76,12 +76,14 @@ from companion.models.flows import (
     scale,
 )
 from companion.nets.coupling import conv_net, dense_net
+from companion.runs import published_seed
 from companion.train import train
 from companion.worlds.gaussians import (
     eight_gaussians_density,
     two_moons_density,
 )
 
+seed = published_seed(realnvp, seed, epochs, images=10_000)
 generator = torch.Generator().manual_seed(seed)
 
 # %% tags=["hide-input"]
