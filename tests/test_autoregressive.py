@@ -167,6 +167,35 @@ def test_a_position_reads_the_tokens_of_its_window_that_came_before():
     assert sources(3, 1)[5].tolist() == [4, 9, 2, 1]
 
 
+def test_each_place_of_a_window_has_words_of_its_own():
+    """What stands to the left and what stands above are not told alike."""
+    model, here = ImageGPT(8, 1, 1, 2, 1, side=6), torch.tensor([4])
+    tokens = torch.randint(16, (5, 9), generator=torch.Generator().manual_seed(0))
+    tokens[:, 3] = 15 - tokens[:, 1]
+    turned = tokens.clone()
+    turned[:, [1, 3]] = tokens[:, [3, 1]]
+    assert (
+        ((model.embed(tokens, here, None) - model.embed(turned, here, None)).abs() > 1e-3)
+        .any(2)
+        .all()
+    )
+
+
+def test_a_factorised_position_is_a_row_plus_a_column():
+    model = ImageGPT(8, 1, 1, 2, factorised=True, side=6)
+    rows, columns = model.places.split(3)
+    found = model.place(torch.arange(9)).view(3, 3, 8)
+    torch.testing.assert_close(found, rows[:, None] + columns)
+
+
+def test_rows_that_are_given_are_kept_and_the_others_drawn():
+    torch.manual_seed(0)
+    model, ink = ImageGPT(8, 1, 1, 2, side=6), torch.ones(20, 1, 6, 6)
+    for rows in (0, 2, 4):
+        x = model.sample(20, given=ink, rows=rows, generator=torch.Generator().manual_seed(0))
+        assert x[:, :, :rows].all() and not x[:, :, rows:].flatten(1).all(1).any()
+
+
 @pytest.mark.parametrize("kind", [k for k in KINDS if k.startswith("GPT")])
 def test_a_cache_changes_nothing(kind):
     """The law of each next token, to 1e-5 in single precision, and the digits drawn."""

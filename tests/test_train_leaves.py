@@ -12,6 +12,7 @@ from toys import denoiser, mlp, wgan
 from companion.estimate import Estimate
 from companion.recipes import Batch, Player, Recipe, Terms
 from companion.train import train
+from companion.train.loop import play
 from companion.train.state import State
 from companion.worlds.gaussians import eight_gaussians
 
@@ -91,3 +92,23 @@ def test_what_is_measured_is_the_model_that_is_kept_in_evaluation_mode(ema):
     run = train(looked_at, 2)
     assert not any(training for training, _ in seen)
     assert seen[-1][1] == run.model[0].weight.sum().item() != seen[0][1]
+
+
+def test_a_finished_model_stays_on_the_device_that_it_was_trained_on(monkeypatch):
+    """Whatever moves or copies the weights of a module goes through `_apply`."""
+    trained, apply = [], nn.Module._apply
+
+    def played(*words: Any) -> None:
+        play(*words)
+        trained.append(True)
+
+    def moved(module: nn.Module, *words: Any, **named: Any) -> nn.Module:
+        assert not trained, "it was moved after its training"
+        return apply(module, *words, **named)
+
+    monkeypatch.setattr("companion.train.play", played)
+    monkeypatch.setattr(nn.Module, "_apply", moved)
+    run = train(denoiser, 1)
+    assert trained and run.complete and not run.model.training
+    with pytest.raises(AssertionError, match="moved after"):
+        run.model.cpu()
