@@ -151,6 +151,20 @@ def stripes(n: int, seed: int) -> Tensor:
     return F.one_hot(place, 28).float()[:, None, :, None].expand(-1, 1, 28, 28).clone()
 
 
+def test_what_is_kept_of_the_real_images_changes_no_distance(pinned):
+    """Their bootstrap is drawn once for each number of fakes, and is the one of a new judge."""
+    some = [stripes(n, seed) for n, seed in ((60, 1), (40, 2), (60, 3))]
+    kept = [pinned.distance(images) for images in some]
+    assert kept == [Frechet(stripes(400, seed=0), pinned.network).distance(x) for x in some]
+    draw, repeats, found = torch.Generator().manual_seed(0), [], pinned.embed(some[2])
+    for _ in range(10):
+        real, fake = (
+            x[torch.randint(len(x), (len(x),), generator=draw)] for x in (pinned.features, found)
+        )
+        repeats.append(frechet_distance(real, fake))
+    assert kept[2].error == torch.stack(repeats).std().item()
+
+
 def test_brackets_rank_real_blurred_and_noise(pinned):
     assert pinned.distance(stripes(400, seed=0)).value == pytest.approx(0, abs=1e-6)
     found = list(pinned.brackets(stripes(400, seed=1)).values())

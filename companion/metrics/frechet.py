@@ -1,6 +1,7 @@
 """Fréchet distance between two sets of images, on the features of a classifier."""
 
 from collections.abc import Sequence
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -17,10 +18,15 @@ def frechet_distance(a: Tensor, b: Tensor) -> Tensor:
     Heusel et al. 2017, eq. 6. Raises ValueError unless both are two or more finite points in the
     same space.
     """
+    match(a, b)
+    return gaussian_distance(*moments(a), *moments(b))
+
+
+def match(a: Tensor, b: Tensor) -> None:
+    """Raise ValueError unless both are two or more points in the same space."""
     if a.ndim != 2 or b.ndim != 2 or a.shape[1] != b.shape[1] or min(len(a), len(b)) < 2:
         got = f"{tuple(a.shape)} and {tuple(b.shape)}"
         raise ValueError(f"needs features (N, D) and (M, D), N and M at least 2, got {got}")
-    return gaussian_distance(*moments(a), *moments(b))
 
 
 def moments(features: Tensor) -> tuple[Tensor, Tensor]:
@@ -97,6 +103,28 @@ class Frechet:
     def __init__(self, real: Tensor, network: Classifier):
         self.network = network
         self.features = self.embed(real)
+        self._again: dict[tuple[int, int], list[tuple[tuple[Tensor, Tensor], Tensor]]] = {}
+
+    @cached_property
+    def _real(self) -> tuple[Tensor, Tensor]:
+        """Mean and covariance of the real images' features."""
+        return moments(self.features)
+
+    def drawn_again(self, n: int, resamples: int) -> list[tuple[tuple[Tensor, Tensor], Tensor]]:
+        """Moments of the real features resampled, and rows (n,) to resample n others: each once.
+
+        Always the same ones for the same n, so they are kept: they cost more than all the rest.
+        """
+        if (n, resamples) not in self._again:
+            draw, m = torch.Generator().manual_seed(0), len(self.features)
+            self._again[n, resamples] = [
+                (
+                    moments(self.features[torch.randint(m, (m,), generator=draw)]),
+                    torch.randint(n, (n,), generator=draw),
+                )
+                for _ in range(resamples)
+            ]
+        return self._again[n, resamples]
 
     def embed(self, images: Tensor) -> Tensor:
         """Features of images (N, C, H, W) in [0, 1] -> (N, D), on the CPU."""
@@ -120,19 +148,19 @@ class Frechet:
         self, found: Tensor, labels: Tensor | None = None, resamples: int = 10
     ) -> Estimate:
         """Squared Fréchet distance of images whose features (N, D) are known."""
-        draw = torch.Generator().manual_seed(0)
-
-        def again(x: Tensor) -> Tensor:
-            return x[torch.randint(len(x), (len(x),), generator=draw)]
-
-        repeats = []
-        for _ in range(resamples):
-            if labels is None:
-                repeats.append(frechet_distance(again(self.features), again(found)))
-            else:
-                parts = [again(found[labels == k]) for k in labels.unique()]
-                repeats.append(frechet_distance(self.features, torch.cat(parts)))
-        value = frechet_distance(self.features, found).item()
+        match(self.features, found)
+        if labels is None:
+            pairs = [(r, found[rows]) for r, rows in self.drawn_again(len(found), resamples)]
+        else:
+            draw = torch.Generator().manual_seed(0)
+            kinds = [found[labels == k] for k in labels.unique()]
+            resampled = [
+                torch.cat([x[torch.randint(len(x), (len(x),), generator=draw)] for x in kinds])
+                for _ in range(resamples)
+            ]
+            pairs = [(self._real, some) for some in resampled]
+        repeats = [gaussian_distance(*real, *moments(some)) for real, some in pairs]
+        value = gaussian_distance(*self._real, *moments(found)).item()
         error = torch.stack(repeats).std().item()
         return Estimate(value, error, len(found), "squared distance")
 
@@ -150,7 +178,7 @@ class Frechet:
         found, draw, repeats = self.embed(images), torch.Generator().manual_seed(0), []
         for _ in range(draws):
             some = [row[torch.randperm(len(row), generator=draw)[:share]] for row in rows]
-            repeats.append(frechet_distance(self.features, found[torch.cat(some)]))
+            repeats.append(gaussian_distance(*self._real, *moments(found[torch.cat(some)])))
         each = torch.stack(repeats)
         return Estimate(each.mean().item(), each.std().item(), n, "squared distance")
 

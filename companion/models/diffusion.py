@@ -85,8 +85,8 @@ class Diffusion(nn.Module):
         guidance w: none + w (labelled - none), so 1 is the labelled guess itself and 0 the one
         without labels (Ho and Salimans 2022, eq. 6, where w is one less).
         """
-        guess = self.net(x, t, y).float()
-        if y is not None and guidance != 1:
+        guess = self.net(x, t, y if guidance else None).float()
+        if y is not None and guidance not in (0, 1):
             none = self.net(x, t, None).float()
             guess = none + guidance * (guess - none)
         return translate(self.predicts, guess, x, *self.rates(t, x))
