@@ -89,6 +89,7 @@ from companion.train import train
 
 # %% tags=["hide-input"]
 seed = published_seed(face_glow, seed, epochs)
+torch.manual_seed(seed)
 generator = torch.Generator().manual_seed(seed)
 
 
