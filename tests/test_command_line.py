@@ -109,6 +109,7 @@ REFUSED = {
     "train vae --epochs 1 -p data=mnst": "no pinned extractor for 'mnst' (did you mean 'mnist'?",
     "train classifier --epochs 1 -p data=mnst": "no data set is called 'mnst' (did you mean",
     "train classifier --epochs 1 -p data=dsprites": "needs images of 28 x 28 pixels, got 'dsp",
+    "train realnvp --epochs 1 -p data=dsprites": "needs images of 28 x 28 pixels, got 'dsp",
     "train made --epochs 1 -p data=faces": "28 pixels, got 'faces' (known: fashion-mnist, mni",
     "train vae --epochs 1 -p data=dsprites": "no pinned extractor for 'dsprites' (known: fashion-",
     "train vae --epochs 1 -p horizon=0": "horizon must be above 0 epochs, got 0",

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from companion.data import Dataset, load
+from companion.data import Dataset, load, small
 from companion.data.dataset import fingerprint
 from companion.data.faces import load_faces
 from companion.data.forms import as_bytes
@@ -39,7 +39,7 @@ def shown(model: ImageFlow) -> Tensor:
 
 def first_images(name: str, n: int) -> Dataset:
     """Load images with the first n training images only; 0: all. ValueError if there are fewer."""
-    data = load(name)
+    data = load(small(name))
     if not 0 <= n <= len(data.train[0]):
         raise ValueError(f"images must be at most the {len(data.train[0])} there are, got {n}")
     train = tuple(part[: n or None] for part in data.train)
