@@ -36,8 +36,8 @@ def in_the_plane(model: nn.Module, data: str, rate: float, horizon: int) -> Reci
 
 
 def residual_points(
-    data: str = "eight-gaussians", blocks: int = 10, width: int = 32, bound: float = 0.97,
-    sure: int = 2, stop: float = 0.5, rate: float = 3e-3, horizon: int = 20,
+    data: str = "eight-gaussians", blocks: int = 12, width: int = 32, bound: float = 0.97,
+    sure: int = 2, stop: float = 0.5, rate: float = 1e-2, horizon: int = 15,
 ) -> Recipe:  # fmt: skip
     """Train a residual flow in the plane.
 
@@ -49,8 +49,8 @@ def residual_points(
 
 
 def continuous_points(
-    data: str = "eight-gaussians", steps: int = 8, width: int = 64, rate: float = 3e-3,
-    horizon: int = 20,
+    data: str = "eight-gaussians", steps: int = 8, width: int = 64, rate: float = 1e-2,
+    horizon: int = 15,
 ) -> Recipe:  # fmt: skip
     """Train a continuous flow in the plane, by so many steps of Runge and Kutta."""
     body = Continuous(Field(2, width), runge_kutta, steps)

@@ -217,15 +217,12 @@ class Continuous(nn.Module):
 
 
 def residual_plane_flow(
-    blocks: int = 10, width: int = 32, bound: float = 0.97, roulette: Roulette | None = None
+    blocks: int = 12, width: int = 32, bound: float = 0.97, roulette: Roulette | None = None
 ) -> Flow:
-    """Flow of points in the plane: residual blocks, each followed by actnorm."""
+    """Flow of points in the plane: actnorm, then residual blocks."""
     roulette = roulette or Roulette()
-    pairs = [
-        (ResidualBlock(dense_lipschitz(2, width, bound=bound), roulette), ActNorm(2))
-        for _ in range(blocks)
-    ]
-    return Flow([ActNorm(2), *(layer for pair in pairs for layer in pair)], 2)
+    nets = (dense_lipschitz(2, width, bound=bound) for _ in range(blocks))
+    return Flow([ActNorm(2), *(ResidualBlock(net, roulette) for net in nets)], 2)
 
 
 def residual_image_flow(
