@@ -56,7 +56,8 @@ def test_the_bound_is_on_the_true_operator(kind):
     exact = torch.linalg.matrix_norm(matrix_of(layer), 2)
     torch.testing.assert_close(layer.sigma(), exact, rtol=1e-6, atol=0)
     layer.weight.data = layer.scaled().detach()
-    assert torch.linalg.matrix_norm(matrix_of(layer), 2) == pytest.approx(0.9, rel=1e-5)
+    bounded = torch.linalg.matrix_norm(matrix_of(layer), 2).item()
+    assert bounded == pytest.approx(0.9, rel=1e-5)
 
 
 @layers
@@ -175,7 +176,7 @@ def test_the_estimate_and_its_gradient_are_unbiased(kind):
     torch.testing.assert_close(log_det, exact)
     truth = torch.cat([exact.detach(), gradient(log_det)])
     draws = []
-    for _ in range(3000):
+    for _ in range(600):
         n = block.roulette.draw()
         found = Series.apply(net, n, block.roulette.weight, x, *net.weights())[1]
         draws.append(torch.cat([found.detach(), gradient(found)]))
@@ -236,8 +237,8 @@ def test_large_images_are_read_by_a_longer_series_close_to_the_exact_one():
     y = 256 * torch.rand(2, 1, 12, 12)
     with torch.no_grad():
         exact = exactly(flow.layers, y)[1]
-        found = torch.stack([flow(y)[1] for _ in range(200)])
-    error = found.std(0) / 200**0.5
+        found = torch.stack([flow(y)[1] for _ in range(60)])
+    error = found.std(0) / 60**0.5
     assert ((found.mean(0) - exact).abs() < 4.5 * error + 1e-2).all() and found.std(0).min() > 0
 
 

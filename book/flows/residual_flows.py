@@ -49,6 +49,8 @@ from torch.distributions import Normal
 
 from companion import figures
 from companion.claims import check
+
+# %% tags=["hide-input"]
 from companion.data import load
 from companion.experiments import (
     continuous_points,
@@ -63,8 +65,6 @@ from companion.figures import (
     show,
     show_source,
 )
-
-# %% tags=["hide-input"]
 from companion.metrics import mean_of
 from companion.models.bijections import back_through
 from companion.models.flows import check_inverse
@@ -88,6 +88,7 @@ from companion.samplers.solvers import runge_kutta
 from companion.train import train
 from companion.worlds.gaussians import eight_gaussians_density
 
+# %% tags=["hide-input"]
 generator = torch.Generator().manual_seed(seed)
 
 
@@ -709,6 +710,7 @@ def each_term(J):
     return -((-1.0) ** k) / k * (eigenvalues[:, None] ** k).sum(0).real
 
 
+# %%
 delta = torch.stack([each_term(contraction(6, 0.6)) for _ in coins])
 P = torch.stack(
     [torch.tensor([1 / coin.weight(int(i)) for i in k]) for coin in coins]
@@ -854,6 +856,7 @@ def by_roulette(weight, count=lambda n: n, many=120):
     return torch.stack(found)
 
 
+# %%
 check("thm-residual-neumann", about="roulette", of="matrices and coins").equal(
     left=by_autograd,
     right=by_roulette(lambda coin, n: coin.weight(n)),
@@ -907,6 +910,7 @@ def nats(run, points=points):
     return -run.model.eval().log_prob(points)
 
 
+# %%
 @torch.no_grad()
 def off_by(run, throws, n=200):
     """What the training's own count is off by: a mean for each throw."""
@@ -983,6 +987,7 @@ def pulled(name, share):
     return figure
 
 
+# %% tags=["hide-input"]
 shares = (0, 0.25, 0.5, 0.75, 1)
 Explorable(
     [[pulled(name, s) for s in shares] for name in ("residual", "continuous")],
@@ -1013,6 +1018,7 @@ k = torch.arange(1, 4001)
 delta = -((-1.0) ** k) / k * (eigen[..., None] ** k).sum(1)
 
 
+# %%
 def deviation(coin):
     """Standard deviation of the roulette, by the theorem; 0 beyond."""
     P = torch.tensor([coin.weight(i) ** -1 for i in range(1, 101)]).double()
@@ -1205,11 +1211,8 @@ trip = check_inverse(bound_again, home)
 print(f"bound again: error {trip.error:.2g}; worst layer: {trip.worst}")
 
 # %% tags=["hide-input"]
-named = {
-    "as trained": model,
-    "freed": freed,
-    "bound again": bound_again,
-}
+named = {"as trained": model, "freed": freed}
+named["bound again"] = bound_again
 seen = {
     f"{name}, slope {steepest(one):.2f}": [
         (n, e) for n, e in enumerate(course(one)) if 1e-16 < e < 1e6
@@ -1323,6 +1326,7 @@ def read(y, coin):
     return -(Normal(0.0, 1.0).log_prob(y).sum(1) + total) / size
 
 
+# %%
 torch.manual_seed(seed)
 some = data.test[0][:: max(len(data.test[0]) // 60, 1)][:60].float()
 some = some + torch.rand_like(some)
@@ -1361,6 +1365,8 @@ with torch.no_grad():
                 along = (v * power).flatten(1).sum(1)
                 decay[k].append(along.mean().abs().item() / term)
         y = layer(y)[0]
+
+# %% tags=["hide-input"]
 slow = sorted(decay, key=lambda k: decay[k][11], reverse=True)[:3]
 show(
     figures.curves(
@@ -1471,6 +1477,7 @@ def bounded(W, c, rounds=100):
     return W / max(1.0, (W @ v).norm().item() / c)
 
 
+# %%
 first, second = (bounded(one, 0.9) for one in W)
 
 
@@ -1627,11 +1634,13 @@ for L in (0.5, 0.8, 0.9):
 J, dJ = contraction(4, 0.6), rand(4, 4)
 probes = torch.tensor([*itertools.product((-1.0, 1.0), repeat=4)]).double()
 theta = torch.zeros((), dtype=torch.float64, requires_grad=True)
-plain, neumann, power = [], [], torch.eye(4).double()
-y = 0.0
+power, y = torch.eye(4).double(), 0.0
 for k in range(1, 30):
     y = y + (-1) ** (k - 1) * power
     power = power @ J
+
+# %%
+plain, neumann = [], []
 for v in probes:
     at, total = v, 0.0
     for k in range(1, 30):
