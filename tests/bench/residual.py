@@ -30,7 +30,7 @@ WAYS = ("ours", "sum", "Neumann")
 def value(net: LipschitzNet, x: Tensor, weights: list[Tensor]) -> Tensor:
     """g(x), one operation after the other."""
     beta = F.softplus(net.beta)
-    for k, layer in enumerate(net.layers):
+    for k, layer in enumerate(net.each):
         if k:
             x = x * torch.sigmoid(beta[k - 1] * x) / STEEPEST
         x = layer.linear(x, weights[k], layer.bias)
@@ -39,7 +39,7 @@ def value(net: LipschitzNet, x: Tensor, weights: list[Tensor]) -> Tensor:
 
 def by_autograd(net: LipschitzNet, n: int, x: Tensor, through: bool) -> Both:
     """z and the estimate; `through`: differentiate the sum, else the last product only."""
-    weights = [layer.scaled() for layer in net.layers]
+    weights = [layer.scaled() for layer in net.each]
     if not x.requires_grad:
         x = x.requires_grad_()
     weight = Roulette().weight
@@ -71,7 +71,7 @@ class Body(nn.Module):
         """z and the sum of the estimates."""
         total: Any = 0.0
         for block in self.blocks:
-            net = block.net
+            net: Any = block.net
             if self.way == "ours":
                 x, gain = Series.apply(net, self.n, Roulette().weight, x, *net.weights())
             else:
@@ -99,7 +99,8 @@ def peak(step: Any) -> float:
     """Largest sum of what one step has allocated at a time, in megabytes, by the profiler."""
     with torch.profiler.profile(profile_memory=True) as profile:
         step()
-    events = profile.profiler.kineto_results.events()
+    recorded: Any = profile.profiler
+    events = recorded.kineto_results.events()
     sizes = [(e.start_ns(), e.nbytes()) for e in events if e.name() == "[memory]"]
     return max(accumulate(size for _, size in sorted(sizes))) / 1e6
 
