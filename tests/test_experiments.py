@@ -32,6 +32,9 @@ BASE = {
     "energy_model": {"width": 4, "steps": 2},
     "glow": dict(widths=(8, 8)),
     "face_glow": dict(steps=(1, 1), widths=(8, 8)),
+    "residual_points": dict(blocks=2, width=8),
+    "continuous_points": dict(steps=2, width=8),
+    "residual_digits": dict(blocks=(1, 1), width=4),
 }  # choices beside which one is changed
 CHANGED = {
     "autoencoder": dict(
@@ -98,6 +101,13 @@ CHANGED = {
     "face_glow": dict(
         size=64, steps=(1, 2), widths=(16, 8), bits=8, faces="olivetti", n=10, colour=True,
         rate=1e-4, horizon=13,
+    ),
+    "residual_points": dict(
+        data="two-moons", blocks=3, width=16, bound=0.7, sure=1, stop=1.0, rate=1e-4, horizon=13
+    ),
+    "continuous_points": dict(data="two-moons", steps=3, width=16, rate=1e-4, horizon=13),
+    "residual_digits": dict(
+        data="fashion-mnist", blocks=(1, 2), width=8, bound=0.7, images=7, rate=1e-4, horizon=13
     ),
     "copying": dict(
         mixer="fixed", gate=False, length=20, letters=3, width=16, layers=2, rate=1e-3, horizon=13
@@ -202,6 +212,9 @@ SETTINGS = {  # player: optimizer, rate, betas, updates in a step
     ("point_energy", ()): {"energy": (ADAM, 3e-3, (0.0, 0.999), 1)},
     ("glow", ()): {"flow": (ADAM, 3e-3, (0.9, 0.99), 1)},
     ("face_glow", ()): {"flow": (ADAM, 3e-3, (0.9, 0.99), 1)},
+    ("residual_points", ()): {"flow": (ADAM, 1e-2, (0.9, 0.999), 1)},
+    ("continuous_points", ()): {"flow": (ADAM, 1e-2, (0.9, 0.999), 1)},
+    ("residual_digits", ()): {"flow": (ADAM, 5e-3, (0.9, 0.99), 1)},
     ("digit_network", (("optimizer", "sgd"), ("rate", 0.01))): {
         "network": (torch.optim.SGD, 1e-2, None, 1)
     },
@@ -216,13 +229,15 @@ BATCHES = {
     "gan": 64, "wgan": 64, "face_vae": 32, "digit_network": 64, "made": 64, "pixel_cnn": 32,
     "image_gpt": 16, "copying": 32, "induction_heads": 32, "digit_sequence": 16,
     "point_flow": 200, "halves_image_flow": 32, "realnvp": 32, "point_energy": 200,
-    "glow": 32, "face_glow": 32,
+    "glow": 32, "face_glow": 32, "residual_digits": 32, "residual_points": 200,
+    "continuous_points": 200,
 }  # fmt: skip
 CLIPPED = ("made", "pixel_cnn", "image_gpt", "copying", "induction_heads", "digit_sequence")
 AVERAGED = {"ddpm": (0.999, 1.0)} | dict.fromkeys(CLIPPED, (0.0, 1.0))  # decay, largest gradient
 AVERAGED |= {"point_energy": (0.0, 10.0), "energy_model": (0.0, 1.0)}
-AVERAGED |= {"point_flow": (0.0, 5.0)} | dict.fromkeys(
-    ("halves_image_flow", "realnvp", "glow", "face_glow"), (0.0, 500.0)
+AVERAGED |= dict.fromkeys(("point_flow", "residual_points", "continuous_points"), (0.0, 5.0))
+AVERAGED |= dict.fromkeys(
+    ("halves_image_flow", "realnvp", "glow", "face_glow", "residual_digits"), (0.0, 500.0)
 )
 
 

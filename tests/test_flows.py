@@ -27,7 +27,17 @@ from companion.models.flows import (
     plane_flow,
 )
 from companion.models.glow import ActNorm, Glow, Invertible1x1
+from companion.models.residual import (
+    Continuous,
+    Field,
+    ResidualBlock,
+    Roulette,
+    residual_image_flow,
+    residual_plane_flow,
+)
 from companion.nets.coupling import dense_net
+from companion.nets.lipschitz import conv_lipschitz, dense_lipschitz
+from companion.samplers.solvers import runge_kutta
 from companion.worlds.gaussians import eight_gaussians_density, two_moons_density
 
 KINDS = {
@@ -51,8 +61,17 @@ KINDS = {
     "1 x 1 convolution of vectors": (lambda: Invertible1x1(5), (5,)),
     "glow": (lambda: Glow((1, 4, 4), (1, 2), (4, 6)), (1, 4, 4)),
     "glow in colour": (lambda: Glow((3, 4, 2), (2,), (4,)), (3, 4, 2)),
+    "residual block": (lambda: ResidualBlock(dense_lipschitz(5, 8), Roulette()), (5,)),
+    "residual convolutions": (
+        lambda: ResidualBlock(conv_lipschitz((2, 4, 4), 4), Roulette()), (2, 4, 4),
+    ),
+    "residual points": (lambda: residual_plane_flow(4, 8), (2,)),
+    "residual images": (lambda: residual_image_flow((1, 2), 4, side=4), (1, 4, 4)),
+    "continuous": (lambda: Continuous(Field(2, 8), runge_kutta, 12), (2,)),
 }  # fmt: skip
-IMAGES = ("logit", "halves of images", "multi-scale", "glow", "glow in colour")
+IMAGES = (
+    "logit", "halves of images", "multi-scale", "glow", "glow in colour", "residual images"
+)  # fmt: skip
 kinds = pytest.mark.parametrize("kind", KINDS)
 states = pytest.mark.parametrize("steps", [0, 100])
 
@@ -65,8 +84,8 @@ def inputs(kind: str, n: int, seed: int = 0) -> torch.Tensor:
 
 
 def made(kind: str, steps: int) -> nn.Module:
-    """A copy of what `trained` gives."""
-    return deepcopy(trained(kind, steps))
+    """A copy of what `trained` gives, no longer in training."""
+    return deepcopy(trained(kind, steps)).eval()
 
 
 @cache

@@ -83,6 +83,7 @@ def put_in_place(patch: pytest.MonkeyPatch) -> None:
         "companion.experiments.digits.load": load_binary,
         "companion.experiments.autoregressive.load_binary": load_bits,
         "companion.experiments.flows.first_images": lambda name, n: load(name, f"first {n}"),
+        "companion.experiments.residual.first_images": lambda name, n: load(name, f"first {n}"),
         "companion.experiments.energy.load": load,
         "companion.experiments.energy.first_images": lambda name, n: load(name, f"first {n}"),
         "companion.experiments.sequences.digits": lambda *asked: load_binary(repr(asked)),

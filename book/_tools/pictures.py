@@ -46,6 +46,7 @@ CUTS = {
     "latent/faces": ("fig-faces-lie", 0.17, 0.0, 1.0),
     "flows/realnvp": ("fig-realnvp-nine", 0.12, 0.0, 1.0),
     "flows/glow": ("fig-glow-faces", 0.16, 0.0, 1.0),
+    "flows/residual_flows": ("fig-residual-nine", 0.12, 0.0, 1.0),
     "adversarial/gan_theory": ("fig-gan-theory-eight", 0.33, 0.04, 1.0),
     "adversarial/gan": ("fig-gan-walk", 0.0, 0.0, 0.635),
     "adversarial/wgan": ("fig-wgan-surfaces", 0.255, 0.0, 0.745),

@@ -16,6 +16,7 @@ from companion.experiments.faces import (
 )
 from companion.experiments.flows import face_glow, glow, halves_image_flow, point_flow, realnvp
 from companion.experiments.images import autoencoder, classifier, extractor, extractor_of, vae
+from companion.experiments.residual import continuous_points, residual_digits, residual_points
 from companion.experiments.sequences import copying, digit_sequence, induction_heads
 from companion.experiments.sprites import beta_tcvae, beta_vae
 from companion.recipes import Recipe
@@ -28,7 +29,8 @@ KNOWN = (
     autoencoder, vae, classifier, extractor, beta_vae, beta_tcvae, two_layer_face_vae,
     four_layer_face_vae, face_vae, face_reader, gan, wgan, ddpm, digit_network,
     made, pixel_cnn, image_gpt, point_flow, halves_image_flow, realnvp,
-    glow, face_glow, energy_model, point_energy, copying, induction_heads, digit_sequence,
+    glow, face_glow, residual_points, continuous_points, residual_digits, energy_model,
+    point_energy, copying, induction_heads, digit_sequence,
 )  # fmt: skip
 EXPERIMENTS = {experiment.__name__: experiment for experiment in KNOWN}
 
@@ -75,6 +77,7 @@ __all__ = [
     "beta_tcvae",
     "beta_vae",
     "classifier",
+    "continuous_points",
     "copying",
     "ddpm",
     "digit_network",
@@ -98,6 +101,8 @@ __all__ = [
     "point_flow",
     "realnvp",
     "recall_by_name",
+    "residual_digits",
+    "residual_points",
     "two_layer_face_vae",
     "vae",
     "wgan",
