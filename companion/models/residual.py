@@ -71,7 +71,7 @@ class Series(torch.autograd.Function):
         g, before = net.value(x, weights)
         steep = slopes(before)
         v = signs(x)
-        y, power, log_det = torch.zeros_like(v), v, 0.0
+        y, power, log_det = torch.zeros_like(v), v, nothing_changes(x)
         for k in range(1, n + 1):
             sign = (-1) ** (k + 1) * weight(k)
             y = y + sign * power

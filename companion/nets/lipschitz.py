@@ -9,6 +9,7 @@ size (Gouk et al. 2021), not of the kernel laid out as a matrix.
 import math
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -117,9 +118,14 @@ class LipschitzNet(nn.Module):
         self.beta = nn.Parameter(torch.full((len(layers) - 1,), 0.5))  # before softplus
 
     @property
+    def each(self) -> list[Any]:
+        """The layers in turn."""
+        return [*self.layers]
+
+    @property
     def lipschitz(self) -> float:
         """The product of the layers' bounds."""
-        return math.prod(layer.bound for layer in self.layers)
+        return math.prod(layer.bound for layer in self.each)
 
     def weights(self) -> list[Tensor]:
         """Weight and bias of each layer in turn, as `value` and `push` use them.
@@ -128,7 +134,7 @@ class LipschitzNet(nn.Module):
         layer behind, so that no large tensor is multiplied by a number.
         """
         beta, found = F.softplus(self.beta), []
-        for k, layer in enumerate(self.layers):
+        for k, layer in enumerate(self.each):
             weight, bias = layer.scaled(), layer.bias
             if k:
                 weight = weight / (STEEPEST * beta[k - 1])
@@ -140,14 +146,14 @@ class LipschitzNet(nn.Module):
     def value(self, x: Tensor, weights: Sequence[Tensor]) -> tuple[Tensor, list[Tensor]]:
         """g(x), and beta h before each activation."""
         before = []
-        for k, layer in enumerate(self.layers):
+        for k, layer in enumerate(self.each):
             x = layer.linear(F.silu(x) if k else x, weights[2 * k], weights[2 * k + 1])
             before.append(x)
         return x, before[:-1]
 
     def push(self, v: Tensor, steep: Sequence[Tensor], weights: Sequence[Tensor]) -> Tensor:
         """J v, with the activations' slopes at x: the layers without biases, slopes between."""
-        for k, layer in enumerate(self.layers):
+        for k, layer in enumerate(self.each):
             v = layer.linear(v * steep[k - 1] if k else v, weights[2 * k])
         return v
 

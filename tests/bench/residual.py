@@ -7,9 +7,7 @@ product with the Jacobian. "sum": the series itself is differentiated, through a
 "Neumann": only the last product is, as in the code that its authors published.
 """
 
-import resource
-import subprocess
-import sys
+from itertools import accumulate
 from typing import Any
 
 import torch
@@ -32,7 +30,7 @@ WAYS = ("ours", "sum", "Neumann")
 def value(net: LipschitzNet, x: Tensor, weights: list[Tensor]) -> Tensor:
     """g(x), one operation after the other."""
     beta = F.softplus(net.beta)
-    for k, layer in enumerate(net.layers):
+    for k, layer in enumerate(net.each):
         if k:
             x = x * torch.sigmoid(beta[k - 1] * x) / STEEPEST
         x = layer.linear(x, weights[k], layer.bias)
@@ -41,7 +39,7 @@ def value(net: LipschitzNet, x: Tensor, weights: list[Tensor]) -> Tensor:
 
 def by_autograd(net: LipschitzNet, n: int, x: Tensor, through: bool) -> Both:
     """z and the estimate; `through`: differentiate the sum, else the last product only."""
-    weights = [layer.scaled() for layer in net.layers]
+    weights = [layer.scaled() for layer in net.each]
     if not x.requires_grad:
         x = x.requires_grad_()
     weight = Roulette().weight
@@ -73,7 +71,7 @@ class Body(nn.Module):
         """z and the sum of the estimates."""
         total: Any = 0.0
         for block in self.blocks:
-            net = block.net
+            net: Any = block.net
             if self.way == "ours":
                 x, gain = Series.apply(net, self.n, Roulette().weight, x, *net.weights())
             else:
@@ -97,20 +95,14 @@ def made(way: str, n: int) -> tuple[Any, Any]:
     return step, body
 
 
-def peak(way: str, n: int) -> float:
-    """Megabytes that two steps need beyond the program, in a process of its own."""
-    words = [sys.executable, __file__, way, str(n)]
-    return float(subprocess.run(words, check=True, capture_output=True, text=True).stdout)
-
-
-def grown(way: str, n: int) -> float:
-    """Megabytes by which the peak of this process grows in two steps."""
-    step, body = made(way, n)
-    with torch.no_grad():  # what the library itself takes at its first convolution
-        body.blocks[0].net(torch.randn(1, *SHAPE))
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    step(), step()
-    return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1e3
+def peak(step: Any) -> float:
+    """Largest sum of what one step has allocated at a time, in megabytes, by the profiler."""
+    with torch.profiler.profile(profile_memory=True) as profile:
+        step()
+    recorded: Any = profile.profiler
+    events = recorded.kineto_results.events()
+    sizes = [(e.start_ns(), e.nbytes()) for e in events if e.name() == "[memory]"]
+    return max(accumulate(size for _, size in sorted(sizes))) / 1e6
 
 
 def main() -> None:
@@ -119,14 +111,14 @@ def main() -> None:
         TITLE, "",
         f"{BLOCKS} blocks of 3 × 3, 1 × 1 and 3 × 3 convolutions with {WIDTH} channels on "
         f"{SHAPE[0]} × {SHAPE[1]} × {SHAPE[2]}, {BATCH} images, one step of training; "
-        f"{torch.get_num_threads()} threads, torch {torch.__version__}. Memory is the growth of "
-        "the peak of a process of its own. Aims: twice as fast at half of the memory.",
+        f"{torch.get_num_threads()} threads, torch {torch.__version__}. Memory is the "
+        "most that a step has allocated at a time. Aims: twice as fast at half of the memory.",
         "", "| rival | terms | ours, ms | rival, ms | ratio | ours, MB | rival, MB | share |",
         "| :-- | --: | --: | --: | --: | --: | --: | --: |",
     ]  # fmt: skip
     for n in TERMS:
-        ours, mine = made("ours", n)
         for way in WAYS[1:]:
+            ours, mine = made("ours", n)
             theirs, other = made(way, n)
             x = torch.randn(3, *SHAPE)
             torch.manual_seed(1)
@@ -134,7 +126,7 @@ def main() -> None:
             torch.manual_seed(1)
             torch.testing.assert_close(a, other(x)[0].detach(), rtol=1e-3, atol=1e-3)
             fast, slow = (1000 * t for t in duel(ours, theirs))
-            small, large = peak("ours", n), peak(way, n)
+            small, large = peak(ours), peak(theirs)
             lines.append(
                 f"| plain autograd, {way} | {n} | {fast:.0f} | {slow:.0f} | {slow / fast:.2f} | "
                 f"{small:.0f} | {large:.0f} | {small / large:.2f} |"
@@ -144,7 +136,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) == 3:
-        print(grown(sys.argv[1], int(sys.argv[2])))
-    else:
-        main()
+    main()
