@@ -872,10 +872,11 @@ check("thm-residual-roulette", about="throws", of="throws").unbiased(
 )
 
 # %% [markdown]
+# (sec-residual-estimator)=
 # ## Probe and coin together
 #
 # The flow's log-likelihood is that of its noise, plus what each layer contributes: $\log p(x) = \log \mathcal N(z; 0, I) + \sum_l \log \det(I + J_l)$, plus the log-determinants of logit and actnorms, which can be read off.
-# Each block's term is estimated by one probe and one coin.
+# Each block's term is estimated by one probe and one coin, in training and, when the flow is *read*, that is, its log-density evaluated, by one probe and as many terms as one likes.
 #
 # :::{prf:proposition} The estimator of a block's log-determinant
 # :label: prop-residual-estimator
@@ -1479,7 +1480,7 @@ show_source(conv_lipschitz)
 
 # %% [markdown]
 # One detail may matter much; we did not train without it.
-# An actnorm may scale all of a channel, but only a block can stretch black differently from grey, and its slopes lie between $1 - L$ and $1 + L$; the logit of {ref}`chapter 15 <sec-realnvp-pixels>`, with a margin of 0.05, squeezes the black pixels into a very short interval.
+# An actnorm may scale all of a channel, but only a block can stretch black differently from grey, and its slopes lie between $1 - L$ and $1 + L$; the logit of {ref}`chapter 15 <sec-realnvp-pixels>`, with a margin of 0.05 (grey levels are first moved into $[0.05, 0.95]$), squeezes the black pixels into a very short interval.
 # We take a margin of $10^{-5}$, which spreads black and white before the first block; the published code takes $10^{-6}$ for MNIST and 0.05 for its other sets.
 # The training sees the same 10,000 digits in batches of 32 as {ref}`RealNVP's <sec-realnvp-noise>`, with uniform noise in the pixels.
 # The bits of both are those of every fifth test image.
