@@ -1446,21 +1446,24 @@ show(
 
 # %% tags=["hide-input"]
 slope, size_of = steepest(freed)
+fates = (
+    f"{int(circle.sum())} of them circle: one step moves them by up to "
+    f"{once.max():.2g}, two steps bring them back. {int(elsewhere.sum())} "
+    "stand still at another place, which the block maps to the same z. The "
+    "others came home, for a Lipschitz constant limits the worst place only. "
+    if stuck.any()
+    else ""
+)
+warns = (
+    "below 1, so the series still converges there, and the log-determinant "
+    "does not even warn."
+    if size_of < 1
+    else "above 1, so the series diverges there as well."
+)
 Markdown(
     f"After {len(guesses)} steps {int(stuck.sum())} of the 200 points are "
-    f"not home. {int(circle.sum())} of them circle: one step moves them by up "
-    f"to {once.max():.2g}, two steps bring them back. "
-    f"{int(elsewhere.sum())} stand still at another place, which the block "
-    "maps to the same z. The others came home, for a Lipschitz constant "
-    f"limits the worst place only; a slope of {slope:.2f} at these points is "
-    "enough. "
-    f"The largest eigenvalue of J at the points is {size_of:.3f}"
-    + (
-        ": below 1, so the series still converges there, and the "
-        "log-determinant does not even warn."
-        if size_of < 1
-        else ": above 1, so the series diverges there as well."
-    )
+    f"not home. {fates}The largest slope of g at these points is {slope:.2f}, "
+    f"the largest eigenvalue of J {size_of:.3f}: {warns}"
 )
 
 # %% [markdown]
