@@ -59,6 +59,8 @@ def asked_of(name: str, question: dict[str, Any]) -> tuple[Callable[..., Recipe]
     for key, value in choices.items():
         if isinstance(value, dict):
             choices[key] = recall_by_name(value["run"], value["weights"])
+        elif isinstance(value, list):  # as JSON keeps a tuple: another value, another name
+            choices[key] = tuple(value)
     return EXPERIMENTS[kind], choices
 
 

@@ -49,7 +49,7 @@ def signs(x: Tensor) -> Tensor:
     return torch.copysign(torch.ones_like(x), torch.rand_like(x) - 0.5)
 
 
-READING = Roulette(10, 0.5)  # when not training
+READING = Roulette(50, 1.0)  # when not training: no coin, whose variance may be infinite
 
 
 class Series(torch.autograd.Function):
@@ -110,7 +110,7 @@ class ResidualBlock(nn.Module):
     """z = x + g(x), a bijection because g is a contraction (Behrmann et al. 2019, theorem 1).
 
     In training log_det is estimated by a series that a roulette ends. Otherwise it is exact for
-    points of up to `EXACT` numbers; beyond, it is an estimate again, by the longer `READING`.
+    points of up to `EXACT` numbers; beyond, it is the long series of `READING`, along one probe.
     """
 
     def __init__(self, net: LipschitzNet, roulette: Roulette) -> None:
@@ -119,16 +119,17 @@ class ResidualBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Both:
         """Add g(x)."""
-        weights = self.net.weights()
         if not self.training and x[0].numel() <= EXACT:
-            return self.exact(x, weights)
-        roulette = self.roulette if self.training else READING
-        return Series.apply(self.net, roulette.draw(), roulette.weight, x, *weights)
+            return self.exact(x)
+        return self.estimate(x, self.roulette if self.training else READING)
 
-    def exact(self, x: Tensor, weights: Sequence[Tensor] | None = None) -> Both:
+    def estimate(self, x: Tensor, roulette: Roulette) -> Both:
+        """What `forward` gives, with the series that this roulette ends, along one probe."""
+        return Series.apply(self.net, roulette.draw(), roulette.weight, x, *self.net.weights())
+
+    def exact(self, x: Tensor) -> Both:
         """What `forward` gives, with the determinant of the whole Jacobian."""
-        weights = self.net.weights() if weights is None else weights
-        g, before = self.net.value(x, weights)
+        g, before = self.net.value(x, weights := self.net.weights())
         return x + g, exact_log_det(self.net, slopes(before), x, weights)
 
     @torch.no_grad()
@@ -152,11 +153,14 @@ class ResidualBlock(nn.Module):
         return x, -self(x)[1]
 
 
-def exactly(layers: Sequence[Any] | nn.ModuleList, x: Tensor) -> Both:
-    """Apply bijections one after the other, residual blocks with their exact determinant."""
+def read_layers(layers: Any, x: Tensor, roulette: Roulette | None = None) -> Both:
+    """Apply bijections in turn; residual blocks with whole determinants, or by a series."""
     total = nothing_changes(x)
     for layer in layers:
-        x, log_det = layer.exact(x) if isinstance(layer, ResidualBlock) else layer(x)
+        if isinstance(layer, ResidualBlock):
+            x, log_det = layer.estimate(x, roulette) if roulette else layer.exact(x)
+        else:
+            x, log_det = layer(x)
         total = total + log_det
     return x, total
 
