@@ -11,10 +11,10 @@ from itertools import accumulate
 from typing import Any
 
 import torch
-from flows import duel
 from page import put
 from torch import Tensor, nn
 from torch.nn import functional as F
+from turns import duel
 
 from companion.maths import log_normal
 from companion.models.bijections import Both, summed
@@ -125,10 +125,11 @@ def main() -> None:
             a = mine(x)[0].detach()
             torch.manual_seed(1)
             torch.testing.assert_close(a, other(x)[0].detach(), rtol=1e-3, atol=1e-3)
-            fast, slow = (1000 * t for t in duel(ours, theirs))
+            fast, slow, ratio = duel(ours, theirs, 9)
             small, large = peak(ours), peak(theirs)
             lines.append(
-                f"| plain autograd, {way} | {n} | {fast:.0f} | {slow:.0f} | {slow / fast:.2f} | "
+                f"| plain autograd, {way} | {n} | {1000 * fast:.0f} | {1000 * slow:.0f} | "
+                f"{ratio:.2f} | "
                 f"{small:.0f} | {large:.0f} | {small / large:.2f} |"
             )
             print(lines[-1], flush=True)
