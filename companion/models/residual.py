@@ -94,12 +94,16 @@ class Series(torch.autograd.Function):
 
 
 def exact_log_det(net: LipschitzNet, steep: Sequence[Tensor], x: Tensor, weights: Any) -> Tensor:
-    """log |det(I + J)| from the whole Jacobian, one column at a time: (B,)."""
-    columns = torch.eye(x[0].numel(), dtype=x.dtype, device=x.device)
-    pushed = [net.push(e.view(1, *x[0].shape).expand_as(x), steep, weights) for e in columns]
-    J = torch.stack([column.flatten(1) for column in pushed], 2)  # (B, D, D)
-    wide = torch.promote_types(x.dtype, torch.float32)
-    return torch.linalg.slogdet((J + columns).to(wide)).logabsdet
+    """log |det(I + J)| from the whole Jacobian, in as few passes as may be: (B,)."""
+    shape, D = x.shape[1:], x[0].numel()
+    eye = torch.eye(D, dtype=x.dtype, device=x.device)
+    if len(x) < D:
+        units, each = eye.view(D, *shape), [[s[b : b + 1] for s in steep] for b in range(len(x))]
+        J = torch.stack([net.push(units, here, weights).flatten(1).T for here in each])
+    else:
+        columns = (net.push(e.view(1, *shape).expand_as(x), steep, weights) for e in eye)
+        J = torch.stack([column.flatten(1) for column in columns], 2)
+    return torch.linalg.slogdet((J + eye).to(nothing_changes(x).dtype)).logabsdet
 
 
 class ResidualBlock(nn.Module):
