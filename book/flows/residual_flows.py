@@ -27,7 +27,7 @@
 # - train by a Neumann series, which keeps no graph of the terms;
 # - go to the limit of many small steps, a continuous flow;
 # - read a trained flow without an estimator of infinite variance;
-# - break the condition, watch the inverse circle for ever, and find the layer.
+# - break the condition, watch the inverse circle or find another point, and name the layer.
 #
 # You need: {ref}`the change of variables <sec-realnvp-volume>`, {ref}`how layers compose <sec-realnvp-composition>`, eigenvalues and singular values.
 # :::
@@ -69,6 +69,8 @@ from companion.figures import (
 from companion.metrics import Estimate, mean_of
 from companion.models.bijections import back_through
 from companion.models.flows import check_inverse
+
+# %% tags=["hide-input"]
 from companion.models.residual import (
     Continuous,
     Field,
@@ -1354,7 +1356,7 @@ check("thm-residual-continuous", about="blocks", of="numbers of blocks").order(
 
 # %% [markdown]
 # (sec-residual-failure)=
-# ## With a constant above 1 the inverse may circle for ever
+# ## With a constant above 1 the inverse may circle, or find another point
 #
 # What if a block breaks the rule?
 # The forward pass notices nothing: it still gives a $z$ and a number for the log-determinant.
@@ -1449,8 +1451,10 @@ slope, size_of = steepest(freed)
 fates = (
     f"{int(circle.sum())} of them circle: one step moves them by up to "
     f"{once.max():.2g}, two steps bring them back. {int(elsewhere.sum())} "
-    "stand still at another place, which the block maps to the same z. The "
-    "others came home, for a Lipschitz constant limits the worst place only. "
+    "stand still at another place, which the block maps to the same z: it is "
+    "no bijection any more, and what it gives is the logarithm of no density. "
+    "The others came home, for a Lipschitz constant limits the worst place "
+    "only. "
     if stuck.any()
     else ""
 )
@@ -1504,6 +1508,8 @@ bits = {
     "RealNVP, chapter 15": mean_of(torch.cat(rivals) / size, "bits/dim"),
 }
 runs = dict(zip(bits, (digits, rival), strict=True))
+
+# %% tags=["hide-input"]
 rows = [
     {
         "flow": name,
@@ -1545,6 +1551,8 @@ still = (
     if len(digits.history) > 1
     else ""
 )
+
+# %% tags=["hide-input"]
 Markdown(
     f"MNIST: {data.source}. The residual flow is "
     f"{'ahead of' if lead > 0 else 'behind'} our RealNVP by {abs(lead):.2f} ± "
