@@ -16,7 +16,7 @@ from companion.experiments.faces import (
 )
 from companion.experiments.flows import face_glow, glow, halves_image_flow, point_flow, realnvp
 from companion.experiments.images import autoencoder, classifier, extractor, extractor_of, vae
-from companion.experiments.jem import joint_classifier
+from companion.experiments.jem import jem, joint_classifier
 from companion.experiments.sequences import copying, digit_sequence, induction_heads
 from companion.experiments.sprites import beta_tcvae, beta_vae
 from companion.recipes import Recipe
@@ -29,7 +29,7 @@ KNOWN = (
     autoencoder, vae, classifier, extractor, beta_vae, beta_tcvae, two_layer_face_vae,
     four_layer_face_vae, face_vae, face_reader, gan, wgan, ddpm, digit_network,
     made, pixel_cnn, image_gpt, point_flow, halves_image_flow, realnvp,
-    glow, face_glow, energy_model, point_energy, joint_classifier,
+    glow, face_glow, energy_model, point_energy, joint_classifier, jem,
     copying, induction_heads, digit_sequence,
 )  # fmt: skip
 EXPERIMENTS = {experiment.__name__: experiment for experiment in KNOWN}
@@ -93,6 +93,7 @@ __all__ = [
     "halves_image_flow",
     "image_gpt",
     "induction_heads",
+    "jem",
     "joint_classifier",
     "made",
     "measure_by_name",

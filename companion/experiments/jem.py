@@ -63,3 +63,32 @@ def joint_classifier(data: str = "mnist", width: int = 16, horizon: int = 15) ->
         model, {"classifier": player}, partial(load, data), augment=shift,
         watch=found.watch, measure=found.measure, saved="network", stands_on=(extractor_of(data),),
     )  # fmt: skip
+
+
+def jem(
+    gaussians: bool = True, proximal: bool = True, weight: float = 0.3, moves: int = 5,
+    limit: float = 0.1, memory: int = 2000, images: int = 20_000, rate: float = 3e-4,
+    horizon: int = 2,
+) -> Recipe:  # fmt: skip
+    """Go on training the classifier as a joint energy: JEM++, or without both choices JEM.
+
+    gaussians: chains begin anew in the class Gaussians, not in uniform noise. proximal: `moves`
+    bounded moves without noise, of at most `limit` in each pixel; else 20 of JEM's. weight: of
+    the generative term, 0: the classifier is trained on as one. images: the first n; 0: all.
+    """
+    first, width = pinned(joint_classifier, "mnist"), 16
+    starts = ClassGaussians(partial(labelled, "mnist", images), SHAPE) if gaussians else None
+    walk = Walk(moves, 1.0, 0.0, limit=limit) if proximal else PLAIN
+    network = channels_last(joint_network(width=width))
+    network.load_state_dict(first.model.network.state_dict())
+    model = JointEnergy(network, SHAPE, walk, memory if weight else 0, gaussians=starts)
+    player = Player(
+        model.network, partial(joint_energy_loss, weight=weight),
+        partial(torch.optim.Adam, lr=rate), cosine(horizon, 0.1, 0.01),
+    )  # fmt: skip
+    found = judged("mnist")
+    return Recipe(
+        model, {"jem": player}, partial(first_images, "mnist", images), 64, "signed",
+        watch=found.watch, measure=found.measure, keep=shown, saved="network",
+        stands_on=(extractor_of("mnist"), first),
+    )  # fmt: skip

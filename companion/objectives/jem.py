@@ -1,5 +1,7 @@
 """The loss of JEM: a classifier's cross-entropy, and the energy of data less that of negatives."""
 
+import math
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -8,7 +10,7 @@ from companion.models.jem import JointEnergy
 from companion.recipes import Batch, Terms
 from companion.samplers.energy import walked
 
-RUNAWAY = 100.0  # nats between mean energies of data and of negatives: the training has diverged
+RUNAWAY = 100.0  # nats between mean energies of data and of negatives: too many
 
 
 def joint_energy_loss(
@@ -17,8 +19,9 @@ def joint_energy_loss(
     """-log p(y | x) + weight (E(data) - E(negatives)), one number a pair.
 
     weight: of the generative term, 0: a plain classifier, no chain walks. jitter: deviation of
-    normal noise on the data. A step whose mean gap is above 100 nats in size is the last that
-    moves a weight: `model.diverged` remembers it.
+    normal noise on the data. The first step whose mean gap is above 100 nats in size, or whose
+    mean cross-entropy is above log(classes), that of a guess, is the last before the training
+    rests: `model.diverged` remembers it.
     """
     x, y = batch[:2]
     low, high = model.walk.low, model.walk.high
@@ -31,7 +34,8 @@ def joint_energy_loss(
         return {"loss": label, **terms}
     data, drawn = (-logits.logsumexp(1)).split([len(x), len(negative)])
     gap = drawn.mean() - data.mean()
-    if model.diverged < 0 and not gap.abs() < RUNAWAY:
+    guess = math.log(logits.shape[1])
+    if model.diverged < 0 and not (gap.abs() < RUNAWAY and label.mean() < guess):
         model.diverged.fill_(step)
     loss = label - weight * gap
     terms |= {"gap": gap, "E of data": data, "E of negatives": drawn, "age": age}
