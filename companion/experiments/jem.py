@@ -10,14 +10,15 @@ from companion.data.augment import shift
 from companion.data.forms import as_bytes, unsigned
 from companion.experiments.energy import garments
 from companion.experiments.flows import first_images
-from companion.experiments.images import extractor_of
+from companion.experiments.images import extractor_of, pinned
 from companion.maths import cosine
 from companion.measures.jem import OfJEM
 from companion.models.energy import Walk
-from companion.models.jem import JointEnergy
+from companion.models.jem import ClassGaussians, JointEnergy
 from companion.nets import channels_last
 from companion.nets.jem import joint_network
 from companion.objectives import cross_entropy
+from companion.objectives.jem import joint_energy_loss
 from companion.recipes import Player, Recipe
 from companion.samplers.energy import from_noise
 
