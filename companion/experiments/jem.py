@@ -68,8 +68,8 @@ def joint_classifier(data: str = "mnist", width: int = 16, horizon: int = 15) ->
 
 def jem(
     gaussians: bool = True, proximal: bool = True, weight: float = 0.3, moves: int = 5,
-    limit: float = 0.1, memory: int = 2000, images: int = 20_000, rate: float = 3e-4,
-    horizon: int = 2,
+    limit: float = 0.1, memory: int = 2000, images: int = 10_000, rate: float = 3e-4,
+    horizon: int = 4,
 ) -> Recipe:  # fmt: skip
     """Go on training the classifier as a joint energy: JEM++, or without both choices JEM.
 
