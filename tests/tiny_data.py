@@ -85,6 +85,8 @@ def put_in_place(patch: pytest.MonkeyPatch) -> None:
         "companion.experiments.flows.first_images": lambda name, n: load(name, f"first {n}"),
         "companion.experiments.energy.load": load,
         "companion.experiments.energy.first_images": lambda name, n: load(name, f"first {n}"),
+        "companion.experiments.jem.load": load,
+        "companion.experiments.jem.first_images": lambda name, n: load(name, f"first {n}"),
         "companion.experiments.sequences.digits": lambda *asked: load_binary(repr(asked)),
         "companion.experiments.sequences.dataset": recalled,
         "companion.experiments.faces.load_faces": load_faces,

@@ -77,7 +77,8 @@ def jem(
     bounded moves without noise, of at most `limit` in each pixel; else 20 of JEM's. weight: of
     the generative term, 0: the classifier is trained on as one. images: the first n; 0: all.
     """
-    first, width = pinned(joint_classifier, "mnist"), 16
+    first = pinned(joint_classifier, "mnist")
+    width = first.config["choices"]["width"]
     starts = ClassGaussians(partial(labelled, "mnist", images), SHAPE) if gaussians else None
     walk = Walk(moves, 1.0, 0.0, limit=limit) if proximal else PLAIN
     network = channels_last(joint_network(width=width))
