@@ -51,9 +51,8 @@ def test_energies_are_the_joint_law_of_a_world_that_can_be_summed():
     joint = joint / joint.sum()
     with torch.no_grad():
         marginal = (-model.energy(words)).softmax(0)
-        posterior = torch.stack(
-            [(model.energy(words) - model.energy(words, torch.full((16,), k))).exp() for k in range(3)], 1
-        )  # fmt: skip
+        pairs = [model.energy(words, torch.full((16,), k)) for k in range(3)]
+        posterior = torch.stack([(model.energy(words) - E).exp() for E in pairs], 1)
     torch.testing.assert_close(marginal, joint.sum(1))
     torch.testing.assert_close(posterior, joint / joint.sum(1, keepdim=True))
     torch.testing.assert_close(model.classify((words + 1) / 2).softmax(1), posterior)
@@ -150,7 +149,7 @@ def test_chains_begin_anew_in_the_gaussians_and_go_on_from_the_memory():
 
 
 def test_the_table_of_reliability_is_counted_by_hand():
-    p = torch.tensor([0.05, 0.1, 0.100001, 0.55, 0.6, 1.0]).double()
+    p = torch.tensor([0.05, 0.1, 0.100001, 0.55, 0.6, 1.0], dtype=torch.double)
     right = torch.tensor([0.0, 1, 1, 0, 1, 1])
     found = reliability(p, right, 10)
     assert found.count.tolist() == [2, 1, 0, 0, 0, 2, 0, 0, 0, 1]

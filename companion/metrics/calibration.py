@@ -62,8 +62,5 @@ def binning_bias(confidence: Tensor, bins: int = BINS, draws: int = 200) -> Esti
     All of it is bias: the true one is 0. Outcomes are drawn, the confidences (N,) stay.
     """
     draw = torch.Generator().manual_seed(0)
-    found = [
-        reliability(confidence, torch.bernoulli(confidence.double(), generator=draw), bins).error
-        for _ in range(draws)
-    ]
-    return mean_of(torch.stack(found))
+    right = torch.bernoulli(confidence.expand(draws, -1).double(), generator=draw)
+    return mean_of(reliability(confidence, right, bins).error)
