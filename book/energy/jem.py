@@ -317,7 +317,7 @@ show_source(joint_energy_loss)
 # ## JEM++ takes a bounded move
 #
 # JEM walks by $x + \alpha g + \varepsilon\, \xi$ with $\alpha = 1$ and $\varepsilon = 0.01$, where $g = \nabla \log p(x)$.
-# By {prf:ref}`prop-energy-temperature` such a walk belongs to the temperature $T = \varepsilon^2 / (2 \alpha) = 5 \cdot 10^{-5}$, while the same logits are read at temperature 1 for $p(y \mid x)$: the two laws of {numref}`fig-jem-idea` are not told apart by a formula, but by a factor of 20,000.
+# By {prf:ref}`prop-energy-temperature` such a walk belongs to the temperature $T = \varepsilon^2 / (2 \alpha) = 5 \cdot 10^{-5}$, while the same logits are read at temperature 1 for $p(y \mid x)$: the two laws of one network are read at temperatures that differ by a factor of 20,000.
 #
 # Nothing bounds the move. Where the slope is steep the chain leaps; the network learns from where it landed, and becomes steeper.
 # JEM++ drops the noise, so that $T = 0$, and cuts each entry of $g$ to $[-\ell, \ell]$.
@@ -400,6 +400,7 @@ def reach(walk):
     return (torch.stack(ends) - start).abs()
 
 
+# %%
 moved = reach(Walk(3, 0.2, 0.0, limit=0.5))
 allowed = torch.full_like(moved, 3 * 0.2 * 0.5)
 check("thm-jem-proximal", about="reach", of="walks").at_most(
@@ -593,9 +594,10 @@ show(
 # | passes of the network in a visit | 20 | 5 |
 #
 # By {prf:ref}`prop-jem-inner` the five moves may be counted as 20 of step 0.25.
-# The published bound, $\ell = 1$, is met by no slope of a network as small as ours; a bound that never acts protects nothing, so ours is a tenth.
+# In a first trial no slope came near the published bound, $\ell = 1$; a bound that never acts protects nothing, so ours is a tenth.
 # The generative term has the weight 0.3 (the papers: 1), the buffer 2,000 slots, 5 % begin anew, Adam's rate is at most 0.0003.
-# All this was chosen with a classifier that had not seen the last 10,000 training digits, by looking at those; then the test set was opened once.
+# This was settled before a test digit was looked at, after four short trials with the weights 0.1 and 1, judged on 10,000 training digits that their classifier had not seen.
+# What was added after the tests is marked so.
 
 # %%
 seeds = range(1 if subset else 3)
@@ -609,11 +611,14 @@ table = {
     ("noise", "bounded"): train(jem, epochs, seed, subset, gaussians=False),
     ("Gaussians", "bounded"): plus[0],
 }
-bare = train(jem, epochs, seed, subset, weight=0.0)
+bare, light = (
+    train(jem, epochs, seed, subset, weight=weight) for weight in (0.0, 0.03)
+)
+twenty = train(jem, epochs, seed, subset, gaussians=False, moves=20)
 
 # %% [markdown]
-# The last one is the baseline: the same network, goes on over the same digits for as long, as a plain classifier.
-# A training counts as *diverged* at the first step at which the mean energies of data and negatives differ by more than 100 nats, or the mean cross-entropy of a batch is above $\log 10$, that of a guess. From then on it rests.
+# `bare` is the baseline: the same network goes on over the same digits for as long, as a plain classifier. (`light` and `twenty` were added after the tests; we come to them.)
+# A training counts as *diverged* at the first step at which the mean energies of data and negatives differ by more than 100 nats, or the mean cross-entropy of a batch is above $\log 10$, that of a guess. From then on it rests, and so do its curves.
 
 
 # %% tags=["hide-input"]
@@ -673,6 +678,7 @@ def over_epochs(key):
     }
 
 
+# %% tags=["hide-input"]
 show(
     figures.curves(
         {
@@ -841,6 +847,7 @@ def ceiling(p, bins=20):
     return sum((q * (1 - q)).sum().sqrt() for q in held) / len(p)
 
 
+# %%
 limits = torch.stack([ceiling(p) for p in sets])
 check("thm-jem-ece", about="many bins", of="sets of answers").at_most(
     drawn.mean(1),
@@ -860,7 +867,7 @@ check("thm-jem-ece", about="many bins", of="sets of answers").at_most(
 # %% [markdown]
 # Now the models, on 10,000 test digits.
 # The generative term pulls on the size of logits, so it changes the confidence of a classifier without asking it.
-# The usual repair is one number: divide the logits by a temperature $\tau$ that makes the cross-entropy least on held-out images, here 5,000 training digits that no energy was trained on {cite:p}`guo2017calibration`.
+# The usual repair is one number: divide the logits by a temperature $\tau$ that makes the cross-entropy least on held-out images, here 5,000 training digits that no energy was trained on (added after the tests) {cite:p}`guo2017calibration`.
 # No answer changes, and by {prf:ref}`thm-jem-joint` it is the joint law at temperature $\tau$: the class is read at one temperature, and walks have another.
 
 # %% tags=["hide-input"]
@@ -1051,7 +1058,8 @@ def climbed(moves):
     return torch.cat([torch.cat([*line], 1) for line in lines])
 
 
-stops, frames = (0, 1, 2, 5, 10, 20, 40, 80), []
+# %% tags=["hide-input"]
+stops, frames = (0, 1, 2, 5, 10, 20, 40), []
 for moves in stops:
     torch.manual_seed(seed)
     frames.append(climbed(moves))
@@ -1136,6 +1144,56 @@ Markdown(
 )
 
 # %% [markdown]
+# (sec-jem-price)=
+# ## What the second law costs
+#
+# The weight of the generative term sets the exchange rate. The row with 0.03 was added after the tests.
+
+# %% tags=["hide-input"]
+rows = []
+for weight, run in ((0.0, bare), (0.03, light), (0.3, plus[0])):
+    m = run.metrics
+    row = {"weight": f"{weight:g}", "accuracy, %": m["accuracy"]}
+    row["ECE, %"] = m["ece"]
+    row["area of E, garments"] = m["auroc of E, garments"]
+    row["area of E, Persian digits"] = m["auroc of E, persian digits"]
+    row["Fréchet, memory"] = m.get("frechet, memory")
+    rows.append(row)
+results_table(rows, percent=["accuracy, %", "ECE, %"])
+
+# %% tags=["hide-input"]
+by_weight = {"0": bare, "0.03": light, "0.3": plus[0]}
+areas = {
+    kind: [
+        run.metrics[f"auroc of E, {kind}"]["value"]
+        for run in by_weight.values()
+    ]
+    for kind in ("garments", "persian digits")
+}
+
+# %% tags=["hide-input"]
+worse = areas["persian digits"][-1] < areas["persian digits"][0]
+Markdown(
+    "Samples and digits come nearer to one another as the weight grows, and "
+    "the classifier pays. The energy of garments is told apart "
+    + (
+        "better"
+        if areas["garments"][-1] > areas["garments"][0]
+        else "no better"
+    )
+    + f" ({areas['garments'][0]:.3f} to {areas['garments'][-1]:.3f}); that of "
+    f"Persian digits {'worse' if worse else 'better'} "
+    f"({areas['persian digits'][0]:.3f} to {areas['persian digits'][-1]:.3f})"
+    + (
+        ". They are strokes on black, and an energy that has learned what "
+        "strokes on black look like gives them a low energy: a density of "
+        "pixels is no doubt about classes."
+        if worse
+        else "."
+    )
+)
+
+# %% [markdown]
 # (sec-jem-report)=
 # ## Limits, or what this chapter may claim
 #
@@ -1151,53 +1209,38 @@ Markdown(
 
 # %% tags=["hide-input"]
 everyone = [start, *jems, *plus, table["Gaussians", "free"]]
-everyone += [table["noise", "bounded"], bare]
+everyone += [table["noise", "bounded"], bare, light, twenty]
 minutes = sum(run.config["wall_seconds"] for run in everyone) / 60
 m = plus[0].metrics
 aims = [
-    ("accuracy, %", "accuracy", ">=", 0.992, 100),
-    ("ECE, %", "ece", "<=", 0.006, 100),
-    ("area, E, garments", "auroc of E, garments", ">=", 0.99, 1),
+    ("accuracy, %", "accuracy", "≥", 0.992, 100),
+    ("ECE, %", "ece", "≤", 0.006, 100),
+    ("area, E, garments", "auroc of E, garments", "≥", 0.99, 1),
 ]
+
+
+def aimed(what, ours, aim, reached, before):
+    """One line of the table of targets."""
+    verdict = "reached" if reached else "missed"
+    names = ("JEM++", "ours", "our target", "verdict", "as a classifier")
+    return dict(zip(names, (what, ours, aim, verdict, before), strict=True))
+
+
+# %% tags=["hide-input"]
 rows = []
 for what, key, sign, aim, factor in aims:
-    found = (
-        mean_of(
-            torch.tensor([run.metrics[key]["value"] for run in plus]).double()
-        )
-        if len(plus) > 1
-        else m[key]
-    )
-    value = found["value"] if isinstance(found, dict) else found.value
-    reached = value >= aim if sign == ">=" else value <= aim
-    rows.append(
-        {
-            "JEM++, mean of seeds": what,
-            "ours": f"{factor * value:.3g}",
-            "our target": f"{sign.replace('>=', '≥').replace('<=', '≤')} {factor * aim:.3g}",
-            "verdict": "reached" if reached else "missed",
-            "the classifier it began as": f"{factor * start.metrics[key]['value']:.3g}",
-        }
-    )
-cooled = named["JEM++"]["ECE at τ, %"].value
-rows.append(
-    {
-        "JEM++, mean of seeds": "ECE at τ, % (first seed)",
-        "ours": f"{100 * cooled:.2g}",
-        "our target": "≤ 0.6",
-        "verdict": "reached" if cooled <= 0.006 else "missed",
-        "the classifier it began as": f"{100 * named['classifier']['ECE at τ, %'].value:.2g}",
-    }
+    value = sum(run.metrics[key]["value"] for run in plus) / len(plus)
+    before = f"{factor * start.metrics[key]['value']:.3g}"
+    reached = value >= aim if sign == "≥" else value <= aim
+    goal = f"{sign} {factor * aim:.3g}"
+    rows.append(aimed(what, f"{factor * value:.3g}", goal, reached, before))
+cooled, first = (
+    named[name]["ECE at τ, %"].value for name in ("JEM++", "classifier")
 )
-rows.append(
-    {
-        "JEM++, mean of seeds": "diverged trainings",
-        "ours": f"{away['JEM++']} of {len(plus)}",
-        "our target": "0 of 3",
-        "verdict": "reached" if not away["JEM++"] else "missed",
-        "the classifier it began as": "–",
-    }
-)
+ours = f"{100 * cooled:.2g}", "≤ 0.6", cooled <= 0.006, f"{100 * first:.2g}"
+rows.append(aimed("ECE at τ, %, first seed", *ours))
+ours = f"{away['JEM++']} of {len(plus)}", "0 of 3", not away["JEM++"], "–"
+rows.append(aimed("diverged trainings", *ours))
 results_table(rows)
 
 # %% tags=["hide-input"]
@@ -1230,15 +1273,15 @@ Markdown(
 # :class: dropdown
 # ```
 # Hardly anything: a linear classifier passes it, and it knows no strokes. A start below it has not been trained; a start above it may still be far from the 99 % that a small convolutional network reaches. (On CIFAR-10 a linear classifier of pixels stays far below 70 %, so that threshold does ask for a network; we do not run it here.)
-# Ten epochs of Adam for the linear one, on the same 10,000 digits:
+# Four epochs of Adam for the linear one, on the same 10,000 digits; 2,000 test digits:
 
 # %%
-flat, test = train_x.flatten(1), 2 * x_test.flatten(1) - 1
+flat, test = train_x.flatten(1), 2 * x_test[:2000].flatten(1) - 1
 to_mean = torch.cdist(test, cloud.means).argmin(1)
 torch.manual_seed(seed)
 plane = torch.nn.Linear(784, 10)
 adam = torch.optim.Adam(plane.parameters(), 1e-3)
-for _ in range(10):
+for _ in range(4):
     for k in torch.randperm(len(flat)).split(100):
         loss = F.cross_entropy(plane(flat[k]), train_y[k])
         adam.zero_grad()
@@ -1255,10 +1298,10 @@ guesses = {
     "nearest class mean": to_mean,
     "linear classifier": plane(test).argmax(1),
     "class Gaussians, Bayes' rule": torch.stack(away_from, 1).argmin(1),
-    "our start": logits["classifier"].argmax(1),
+    "our start": logits["classifier"][:2000].argmax(1),
 }
 for name, guess in guesses.items():
-    print(f"{name}: {100 * (guess == y_test).double().mean():.1f} %")
+    print(f"{name}: {100 * (guess == y_test[:2000]).double().mean():.1f} %")
 
 # %% [markdown]
 # ```{solution-end}
@@ -1372,12 +1415,18 @@ for name, x in starts.items():
 # :class: dropdown
 # ```
 # Differences of cells in a row or a column of {ref}`the table <sec-jem-runs>`. They are of one seed; the three seeds of two corners show how far seeds can be apart.
-# A walk of 20 moves with the bound but without noise, and one of 5 moves without the bound, would separate them: six cells, not four.
+# A walk of 20 moves with the bound, and one of 5 moves without it, would separate them: six cells, not four. We have trained the first from noise, after the tests (`twenty`):
 
 # %%
 accuracies = {k: run.metrics["accuracy"]["value"] for k, run in table.items()}
 for cell, value in accuracies.items():
     print(f"{cell}: {100 * value:.2f} %, memory {memory_of[cell]:.0f}")
+step = rested(twenty)
+print(
+    "noise, bounded, 20 moves: "
+    f"{100 * twenty.metrics['accuracy']['value']:.2f} %, "
+    f"{'did not diverge' if step is None else f'diverged at step {step}'}"
+)
 for name, runs in (("JEM", jems), ("JEM++", plus)):
     found = [f"{100 * r.metrics['accuracy']['value']:.2f}" for r in runs]
     print(f"{name}, accuracy by seed: {', '.join(found)}")
@@ -1396,7 +1445,7 @@ for name, runs in (("JEM", jems), ("JEM++", plus)):
 # ```{solution-start} ex-jem-report
 # :class: dropdown
 # ```
-# Curves: {numref}`fig-jem-accuracy` and {numref}`fig-jem-loss`; images: {numref}`fig-jem-table` and the walks by class; the papers' numbers: {ref}`the limits <sec-jem-report>`.
+# Curves and the four buffers' images: {ref}`the four trainings <sec-jem-runs>`; samples by class: {ref}`the walks <sec-jem-samples>`; the papers' numbers: {ref}`the limits <sec-jem-report>`.
 # Not to be concluded: that JEM++ beats JEM on CIFAR-10, that three seeds show stability in general, or that the Fréchet distances here are FIDs.
 
 # %%

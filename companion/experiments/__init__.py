@@ -16,7 +16,7 @@ from companion.experiments.faces import (
 )
 from companion.experiments.flows import face_glow, glow, halves_image_flow, point_flow, realnvp
 from companion.experiments.images import autoencoder, classifier, extractor, extractor_of, vae
-from companion.experiments.jem import jem, joint_classifier
+from companion.experiments.joint import jem, joint_classifier
 from companion.experiments.sequences import copying, digit_sequence, induction_heads
 from companion.experiments.sprites import beta_tcvae, beta_vae
 from companion.recipes import Recipe
