@@ -91,10 +91,10 @@ class OfJEM:
         known, found = logits_of(model, x[:DRAWN]), {}
         for name, load in self.strangers.items():
             other = load().seen_as("unit").examples("test", len(known))[0]
-            pair = known, logits_of(model, other)
-            energy, top = ([f(one) for one in pair] for f in (energy_of, doubt_of))
-            found[f"auroc of E, {name}"] = outlier_area(*energy)
-            found[f"auroc of max p, {name}"] = outlier_area(*top)
+            strange = logits_of(model, other)
+            for sign, score in (("E", energy_of), ("max p", doubt_of)):
+                area = outlier_area(score(known), score(strange))
+                found[f"auroc of {sign}, {name}"] = area
         return found
 
     def of_samples(self, model: JointEnergy, x: Tensor) -> dict[str, Estimate]:
