@@ -73,8 +73,11 @@ from companion.metrics import (
 from companion.models.energy import Walk
 from companion.models.jem import RIDGE, ClassGaussians, JointEnergy
 from companion.objectives.jem import joint_energy_loss
+from companion.runs import published_seed
 from companion.samplers.energy import walk_path, walked
 from companion.train import train
+
+seed = published_seed(jem, seed, epochs, many=3)
 
 # %% tags=["hide-input"]
 sketch = Sketch(380, 170)
@@ -416,23 +419,23 @@ check("thm-jem-proximal", about="reach", of="walks").at_most(
 
 # %% [markdown]
 # JEM++ counts its moves in an unusual way.
-# After each pass through the network it makes $N$ moves, in which only the gradient of the *first layer* is computed anew, and that of the later layers is kept (the paper sets ten passes with $N = 5$, and calls them 50 steps).
+# After each pass through the network it makes $N$ moves, in which only the gradient of the *first layer* is computed anew, and that of the later layers is kept (the example of its program has ten passes with $N = 5$).
 # In the authors' program the first layer is a convolution, which is linear:
 #
 # :::{prf:proposition} Inner moves through a linear layer are one longer move
 # :label: prop-jem-inner
-# If the first layer is linear and $x \in [-1, 1]^D$, then $N$ inner moves with step $\alpha$, each cut at $\ell$ and kept in $[-1, 1]^D$, are one move with step $N \alpha$, cut at $\ell$.
+# If the first layer is linear, or linear plus a constant, and $x \in [-1, 1]^D$, then $N$ inner moves with step $\alpha$, each cut at $\ell$ and kept in $[-1, 1]^D$, are one move with step $N \alpha$, cut at $\ell$.
 # :::
 #
 # :::{prf:proof}
 # In steps:
 #
-# 1. With the layer $x \mapsto A x$ and the gradient $q$ of the rest kept, the gradient in $x$ is $A^\top q$: it does not depend on $x$, so each inner move adds the same $d = \alpha\, \mathrm{clip}(A^\top q, -\ell, \ell)$.
+# 1. With the layer $x \mapsto A x + b$ and the gradient $q$ of the rest kept, the gradient in $x$ is $A^\top q$: it does not depend on $x$, so each inner move adds the same $d = \alpha\, \mathrm{clip}(A^\top q, -\ell, \ell)$.
 # 2. Entry by entry, $\mathrm{clip}(\mathrm{clip}(x + d) + d) = \mathrm{clip}(x + 2 d)$: an entry moves in one direction, and once at the border it stays there.
 # 3. By induction $N$ moves give $\mathrm{clip}(x + N d)$.
 # :::
 #
-# So the published setting, $N = 5$ moves of step 0.2 with $\ell = 1$, is a walk of ten moves of step 1, the step of JEM, and each of its moves may cross half of the range of a pixel.
+# So that setting, $N = 5$ moves of step 0.2 with $\ell = 1$, is a walk of ten moves of step 1, the step of JEM, and each of its moves may cross half of the range of a pixel.
 # We check it with the inner loop as it is programmed, and then need no inner loop.
 
 
@@ -594,33 +597,40 @@ show(
 # | passes of the network in a visit | 20 | 5 |
 #
 # By {prf:ref}`prop-jem-inner` the five moves may be counted as 20 of step 0.25.
-# In a first trial no slope came near the published bound, $\ell = 1$; a bound that never acts protects nothing, so ours is a tenth.
+# In first trials no slope reached the published bound, $\ell = 1$; a bound that never acts protects nothing, so ours is a tenth.
 # The generative term has the weight 0.3 (the papers: 1), the buffer 2,000 slots, 5 % begin anew, Adam's rate is at most 0.0003.
 # This was settled before a test digit was looked at, after four short trials with the weights 0.1 and 1, judged on 10,000 training digits that their classifier had not seen.
 # What was added after the tests is marked so.
 
 # %%
-seeds = range(1 if subset else 3)
+seeds = range(1 if subset else 3)  # a short trial trains the corners alone
 start = train(joint_classifier, epochs, seed, subset)
 plus = [train(jem, epochs, seed + k, subset) for k in seeds]
 plain = {"gaussians": False, "proximal": False}
 jems = [train(jem, epochs, seed + k, subset, **plain) for k in seeds]
-table = {
-    ("noise", "free"): jems[0],
-    ("Gaussians", "free"): train(jem, epochs, seed, subset, proximal=False),
-    ("noise", "bounded"): train(jem, epochs, seed, subset, gaussians=False),
-    ("Gaussians", "bounded"): plus[0],
+between = {
+    ("Gaussians", "free"): {"proximal": False},
+    ("noise", "bounded"): {"gaussians": False},
 }
+if subset:
+    between = {}
+
+# %%
+table = {("noise", "free"): jems[0]}
+for cell, choices in between.items():
+    table[cell] = train(jem, epochs, seed, subset, **choices)
+table["Gaussians", "bounded"] = plus[0]
 by_weight = {
     weight: train(jem, epochs, seed, subset, weight=weight)
     for weight in ((0.0,) if subset else (0.0, 0.01, 0.03, 0.1))
 }
-by_weight[0.3], bare = plus[0], by_weight[0.0]
-twenty = train(jem, epochs, seed, subset, gaussians=False, moves=20)
+bare, by_weight[0.3] = by_weight[0.0], plus[0]
+longer = {"gaussians": False, "moves": 20}
+twenty = None if subset else train(jem, epochs, seed, **longer)
 
 # %% [markdown]
 # `bare` is the baseline: the same network goes on over the same digits for as long, as a plain classifier. (The weights between, and `twenty`, were added after the tests; we come to them.)
-# A training counts as *diverged* at the first step at which the mean energies of data and negatives differ by more than 100 nats, or the mean cross-entropy of a batch is above $\log 10$, that of a guess. From then on it rests, and so do its curves.
+# A training counts as *diverged* at the first step at which the mean energies of data and negatives differ by more than 100 nats, or the mean cross-entropy of a batch is above $\log 10$, that of a guess. (The second half was added after a trial in which accuracy fell by a fifth while the gap stayed small.) From then on it rests, and so do its curves.
 
 
 # %% tags=["hide-input"]
@@ -648,7 +658,7 @@ results_table(
 )
 
 # %% tags=["hide-input"]
-real = digits.seen_as("unit").examples("test", 10_000)
+real = digits.seen_as("unit").examples("test", subset or 10_000)
 frechet = Frechet(real[0], extractor_of("mnist").model)
 others = digits.seen_as("unit").examples("train", 4_000)
 floor = frechet.floor(*others, 1000, draws=3)
@@ -661,7 +671,7 @@ Markdown(
     "One seed for each cell. The gap is the mean energy of negatives less "
     "that of data in training; at 0 the two phases agree. Fréchet distances "
     "are squared, on the features of the book's own digit classifier, of "
-    "1,000 images to 10,000 test digits; 1,000 training digits have "
+    f"1,000 images to {len(real[0]):,} test digits; 1,000 training digits have "
     f"{floor.value:.1f}. The memory comes nearest to digits with {best[0]} "
     f"and {best[1]} moves, {memory_of[best]:.0f}."
 )
@@ -760,7 +770,7 @@ by_start = gone == {("noise", "free"), ("noise", "bounded")}
 last_gap = {cell: run.history[-1]["jem/gap"] for cell, run in table.items()}
 told = ", ".join(f"{a} and {b} {last_gap[a, b]:+.1f}" for a, b in table)
 Markdown(
-    f"Of the four cells {len(gone)} diverged"
+    f"Of the {len(table)} cells {len(gone)} diverged"
     + (
         ": both that start in noise, with either move, and none that starts "
         "in Gaussians. So here it is the start that decides, not the bound. "
@@ -1127,7 +1137,6 @@ for moves in (0, 5, 20, 60):
 results_table(rows, percent=[k for k in rows[0] if k.endswith("%")])
 
 # %% tags=["hide-input"]
-asked = torch.arange(30) % 10  # as the explorable has it
 first, last = rows[0], rows[-1]
 key = "read as asked by another, %"
 Markdown(
@@ -1240,10 +1249,9 @@ Markdown(
 # Nothing here can be set beside these numbers: other images, a network about a thousand times smaller, other features, and this budget:
 
 # %% tags=["hide-input"]
-everyone = [start, *jems, *plus, table["Gaussians", "free"]]
-everyone += [table["noise", "bounded"], twenty]
-most = max(by_weight)
-everyone += [run for weight, run in by_weight.items() if weight < most]
+everyone = [start, *jems, *plus, *(table[cell] for cell in between)]
+everyone += [run for weight, run in by_weight.items() if weight < 0.3]
+everyone += [twenty] if twenty else []
 minutes = sum(run.config["wall_seconds"] for run in everyone) / 60
 m = plus[0].metrics
 aims = [
@@ -1253,27 +1261,43 @@ aims = [
 ]
 
 
-def aimed(what, ours, aim, reached, before):
+least = min(weight for weight in by_weight if weight > 0)
+
+
+def aimed(what, ours, aim, reached, before, small):
     """One line of the table of targets."""
     verdict = "reached" if reached else "missed"
-    names = ("JEM++", "ours", "our target", "verdict", "as a classifier")
-    return dict(zip(names, (what, ours, aim, verdict, before), strict=True))
+    names = ["JEM++", "ours", "our target", "verdict", "as a classifier"]
+    names.append(f"weight {least:g}")
+    row = (what, ours, aim, verdict, before, small)
+    return dict(zip(names, row, strict=True))
 
 
 # %% tags=["hide-input"]
 rows = []
 for what, key, sign, aim, factor in aims:
     value = sum(run.metrics[key]["value"] for run in plus) / len(plus)
-    before = f"{factor * start.metrics[key]['value']:.3g}"
+    before, small = (
+        f"{factor * run.metrics[key]['value']:.3g}"
+        for run in (start, by_weight[least])
+    )
     reached = value >= aim if sign == "≥" else value <= aim
     goal = f"{sign} {factor * aim:.3g}"
-    rows.append(aimed(what, f"{factor * value:.3g}", goal, reached, before))
+    rows.append(
+        aimed(what, f"{factor * value:.3g}", goal, reached, before, small)
+    )
 cooled, first = (
     named[name]["ECE at τ, %"].value for name in ("JEM++", "classifier")
 )
-ours = f"{100 * cooled:.2g}", "≤ 0.6", cooled <= 0.006, f"{100 * first:.2g}"
+ours = (
+    f"{100 * cooled:.2g}",
+    "≤ 0.6",
+    cooled <= 0.006,
+    f"{100 * first:.2g}",
+    "–",
+)
 rows.append(aimed("ECE at τ, %, first seed", *ours))
-ours = f"{away['JEM++']} of {len(plus)}", "0 of 3", not away["JEM++"], "–"
+ours = f"{away['JEM++']} of {len(plus)}", "0 of 3", not away["JEM++"], "–", "–"
 rows.append(aimed("diverged trainings", *ours))
 results_table(rows)
 
@@ -1283,11 +1307,16 @@ Markdown(
     f"processor core, {len(plus[0].history)} passes over 10,000 digits each "
     "for the energies. The price of the second law is seen in the first "
     "row: the same network as a plain classifier, trained on for as long, "
-    f"has an accuracy of {100 * bare.metrics['accuracy']['value']:.2f} %."
+    f"has an accuracy of {100 * bare.metrics['accuracy']['value']:.2f} %. "
+    f"The last column is one training, with the weight {least:g}, added after "
+    "the tests; its memory is no digits "
+    f"(Fréchet {by_weight[least].metrics['frechet, memory']['value']:,.0f}): "
+    "as a classifier that doubts it may do, as a generator it does not."
 )
 
 # %% [markdown]
-# There is no training on CIFAR-10 here.
+# There is no training on CIFAR-10 here: our hour of a processor went into digits.
+# JEM++ also brings back batch normalisation and plain gradient descent, which we did not try.
 # Two of the four cells of the table have one seed.
 # The generative term has a third of the published weight; with the full one a first trial, on validation digits, drew better and classified worse.
 # What the walks sample is no density at any temperature that could be named: JEM++ has no noise, and the bound acts.
@@ -1455,12 +1484,13 @@ for name, x in starts.items():
 accuracies = {k: run.metrics["accuracy"]["value"] for k, run in table.items()}
 for cell, value in accuracies.items():
     print(f"{cell}: {100 * value:.2f} %, memory {memory_of[cell]:.0f}")
-step = rested(twenty)
-print(
-    "noise, bounded, 20 moves: "
-    f"{100 * twenty.metrics['accuracy']['value']:.2f} %, "
-    f"{'did not diverge' if step is None else f'diverged at step {step}'}"
-)
+if twenty:
+    step = rested(twenty)
+    print(
+        "noise, bounded, 20 moves: "
+        f"{100 * twenty.metrics['accuracy']['value']:.2f} %, "
+        f"{'did not diverge' if step is None else f'diverged at step {step}'}"
+    )
 for name, runs in (("JEM", jems), ("JEM++", plus)):
     found = [f"{100 * r.metrics['accuracy']['value']:.2f}" for r in runs]
     print(f"{name}, accuracy by seed: {', '.join(found)}")

@@ -1,7 +1,6 @@
 """How well a score tells strangers from what is known."""
 
 import torch
-from sklearn.metrics import roc_auc_score
 from torch import Tensor
 
 from companion.estimate import Estimate
@@ -10,13 +9,20 @@ from companion.estimate import Estimate
 def outlier_area(known: Tensor, strange: Tensor, resamples: int = 20) -> Estimate:
     """Area under the curve of a score (N,), (M,) that is to be high on strangers.
 
-    It is the chance that a stranger has the higher one. Its error is a bootstrap over both sets.
+    It is the chance that a stranger has the higher one; a tie counts half. Its error is a
+    bootstrap over both sets.
     """
-    n, m = len(known), len(strange)
-    score, truth = torch.cat([known, strange]), torch.arange(n + m) >= n
-    draw, areas = torch.Generator().manual_seed(0), []
+    draw = torch.Generator().manual_seed(0)
+    areas = []
     for _ in range(resamples):
-        k = torch.cat([s + torch.randint(c, (c,), generator=draw) for s, c in ((0, n), (n, m))])
-        areas.append(roc_auc_score(truth[k], score[k]))
-    value, error = roc_auc_score(truth, score), torch.tensor(areas).std().item()
-    return Estimate(float(value), error, n + m, "area")
+        a, b = (x[torch.randint(len(x), (len(x),), generator=draw)] for x in (known, strange))
+        areas.append(area_of(a, b))
+    value, error = area_of(known, strange).item(), torch.stack(areas).std().item()
+    return Estimate(value, error, len(known) + len(strange), "area")
+
+
+def area_of(known: Tensor, strange: Tensor) -> Tensor:
+    """Share of pairs in which the stranger has the higher score, by ranks."""
+    ranked = known.sort().values
+    below = torch.searchsorted(ranked, strange) + torch.searchsorted(ranked, strange, right=True)
+    return below.double().mean() / (2 * len(known))
