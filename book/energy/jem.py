@@ -1217,13 +1217,16 @@ areas = {
 
 # %% tags=["hide-input"]
 worse = areas["persian digits"][-1] < areas["persian digits"][0]
-best = max(range(len(areas["garments"])), key=areas["garments"].__getitem__)
+best, kin = (
+    max(range(len(found)), key=found.__getitem__) for found in areas.values()
+)
 Markdown(
     "From the first row to the last the classifier pays "
     f"{100 * (bare.metrics['accuracy']['value'] - plus[0].metrics['accuracy']['value']):.1f} "
     "points of accuracy. Garments are told apart best with the weight "
-    f"{[*by_weight][best]:g} ({areas['garments'][best]:.3f}). From the first "
-    "row to the last Persian digits are told apart "
+    f"{[*by_weight][best]:g} ({areas['garments'][best]:.3f}), Persian digits "
+    f"with {[*by_weight][kin]:g} ({areas['persian digits'][kin]:.3f}). From "
+    "the first row to the last Persian digits are told apart "
     f"{'worse' if worse else 'better'} ({areas['persian digits'][0]:.3f} to {areas['persian digits'][-1]:.3f})"
     + (
         ". They are strokes on black, and an energy that has learned what "
@@ -1310,7 +1313,8 @@ Markdown(
     f"has an accuracy of {100 * bare.metrics['accuracy']['value']:.2f} %. "
     f"The last column is one training, with the weight {least:g}, added after "
     "the tests; its memory is no digits "
-    f"(Fréchet {by_weight[least].metrics['frechet, memory']['value']:,.0f}): "
+    f"(Fréchet {by_weight[least].metrics['frechet, memory']['value']:,.0f}, "
+    f"where chains begin {m['frechet, starts']['value']:,.0f}): "
     "as a classifier that doubts it may do, as a generator it does not."
 )
 
