@@ -20,9 +20,11 @@ def joint_energy_loss(
 
     weight: of the generative term, 0: a plain classifier, no chain walks. jitter: deviation of
     normal noise on the data. The first step whose mean gap is above 100 nats in size, or whose
-    mean cross-entropy is above log(classes), that of a guess, is the last before the training
-    rests: `model.diverged` remembers it.
+    mean cross-entropy is above log(classes), that of a guess, is the last: `model.diverged`
+    remembers it, and the terms of that step say by what, with "diverged, " before their names.
     """
+    if model.diverged >= 0:
+        return {"loss": resting(batch)}
     x, y = batch[:2]
     low, high = model.walk.low, model.walk.high
     x = (x + jitter * torch.randn_like(x)).clamp(low, high)
@@ -34,21 +36,23 @@ def joint_energy_loss(
         return {"loss": label, **terms}
     data, drawn = (-logits.logsumexp(1)).split([len(x), len(negative)])
     gap = drawn.mean() - data.mean()
-    guess = math.log(logits.shape[1])
-    if model.diverged < 0 and not (gap.abs() < RUNAWAY and label.mean() < guess):
-        model.diverged.fill_(step)
-    loss = label - weight * gap
     terms |= {"gap": gap, "E of data": data, "E of negatives": drawn, "age": age}
-    return {"loss": loss if model.diverged < 0 else 0 * loss, **terms}
+    if gap.abs() < RUNAWAY and label.mean() < math.log(logits.shape[1]):
+        return {"loss": label - weight * gap, **terms}
+    model.diverged.fill_(step)
+    seen = {f"diverged, {name}": value.mean() for name, value in terms.items()}
+    return {"loss": resting(batch), **terms, **seen}
+
+
+def resting(batch: Batch) -> Tensor:
+    """A loss that reaches no weight: they get no gradient, and no optimizer moves them."""
+    return torch.zeros(len(batch[0]), device=batch[0].device, requires_grad=True)
 
 
 def negatives(model: JointEnergy, n: int) -> tuple[Tensor, Tensor]:
-    """Where n chains end, (n, ...), remembered, and how many walks they have behind them.
-
-    They rest once the training has diverged.
-    """
+    """Where n chains end, (n, ...), remembered, and how many walks they have behind them."""
     start, slots = model.begin(n)
-    found = walked(model, start) if model.diverged < 0 else start
+    found = walked(model, start)
     if model.memory is None or slots is None:
         return found, torch.ones(())
     model.memory.write(slots, found)
