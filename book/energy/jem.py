@@ -19,13 +19,14 @@
 #
 # That unused freedom is this chapter.
 # {cite:t}`grathwohl2020your` read the ten logits of a classifier as the joint energy of an image and its class, and train the size as an {ref}`energy-based model <ch:energy>`.
-# What comes out classifies, and also draws, doubts and recognises strangers; and its training runs away.
-# JEM++ {cite:p}`yang2021jem` changes where chains start and how far they may step, so that it does not.
+# What comes out classifies, and also draws, doubts and recognises strangers; and its training can run away.
+# JEM++ {cite:p}`yang2021jem` changes where chains start and how far they may step.
+# Which of the two keeps a training from running away? A table of trainings answers.
 #
 # :::{admonition} You will learn to
 # - read logits as a joint energy, and split its gradient into a classifier's and a generator's;
 # - say what the bounded step of JEM++ does, exactly, and what its start knows about the data;
-# - measure calibration, and how much of the measured error is an artefact of its bins;
+# - measure calibration, and how much of the measured error is due to the finite number of answers;
 # - train both models on digits over three seeds, and see which trainings run away;
 # - judge the claims for strangers and for attacks, with an attacker who knows the defence.
 #
@@ -62,17 +63,18 @@ from companion.figures import (
     show_source,
 )
 from companion.figures.sketches import Sketch
-from companion.measures.jem import energy_of, logits_of
+from companion.measures.jem import energy_of, logits_of, refining
 from companion.metrics import (
     Frechet,
     binning_bias,
     calibration_error,
     mean_of,
+    pgd,
     reliability,
 )
 from companion.models.energy import Walk
 from companion.models.jem import RIDGE, ClassGaussians, JointEnergy
-from companion.objectives.jem import joint_energy_loss
+from companion.objectives.jem import RUNAWAY, joint_energy_loss
 from companion.runs import published_seed
 from companion.samplers.energy import walk_path, walked
 from companion.train import train
@@ -106,13 +108,16 @@ sketch.show(
 # | $f(x)$ | logits; $f(x)[y]$ that of class $y$ | $(B, K)$ | `logits` |
 # | $E(x, y)$, $E(x)$ | energies $-f(x)[y]$ and $-\log \sum_y e^{f(x)[y]}$ | $(B)$ | `energy` |
 # | $Z$ | $\sum_{x, y} e^{f(x)[y]}$, or an integral over $x$ | | |
-# | $\alpha$, $\varepsilon$ | step and noise of a walk | | `step`, `noise` |
+# | $\alpha$, $\varepsilon$, $\xi$ | step and noise of a walk; a standard normal draw | | `step`, `noise` |
+# | $T$; $\tau$ | temperature of a walk in $x$; that of $p(y \mid x)$ | | `temperature`; `tau` |
+# | $\lambda$ | weight of the generative term | | `weight` |
+# | $\epsilon$ | largest change of a pixel by an attack, in $[0, 1]$ | | `epsilon` |
 # | $\ell$ | largest size of each entry of the gradient | | `limit` |
 # | $g$ | gradient of $\log p$ at $x$ | as $x$ | `slope` is $-g$ |
 # | $N$ | moves with one gradient of the later layers | | |
 # | $m_k$, $C_k$, $\rho$ | mean and covariance of class $k$; what is added to each variance | $(D)$, $(D, D)$ | `means`, `roots`, `RIDGE` |
 # | $\hat p_i$, $h_i$ | confidence $\max_y p(y \mid x_i)$; 1 if that answer is right | $(n)$ | `confidence`, `right` |
-# | $n_b$, $v_b$ | answers in bin $b$; their mean $\hat p (1 - \hat p)$ | | |
+# | $J$; $n_b$, $v_b$ | number of bins; answers in bin $b$, and their mean $\hat p (1 - \hat p)$ | | |
 
 # %% [markdown]
 # (sec-jem-joint)=
@@ -120,7 +125,7 @@ sketch.show(
 #
 # :::{prf:theorem} Logits are a joint energy
 # :label: thm-jem-joint
-# Let $p(x, y) = e^{f(x)[y]} / Z$ with $Z = \sum_{x, y} e^{f(x)[y]}$ finite. Then
+# Let $p(x, y) = e^{f(x)[y]} / Z$ with $Z = \sum_{x, y} e^{f(x)[y]}$ finite (over $[-1, 1]^D$ an integral over $x$, finite for continuous $f$). Then
 #
 # $$
 # p(y \mid x) = \frac{e^{f(x)[y]}}{\sum_{y'} e^{f(x)[y']}}, \qquad p(x) = \frac 1Z \sum_y e^{f(x)[y]} .
@@ -138,7 +143,14 @@ sketch.show(
 # 4. The sum in $p(x)$ gains $e^{c(x)}$, because $c$ does not depend on $y$.
 # :::
 #
-# So every classifier that ends in a softmax is already a density of images, up to the constant $Z$: an arbitrary one, because its training never looked at it.
+# So every classifier that ends in a softmax is already a density of images, up to the constant $Z$, with the energy
+#
+# $$
+# E(x) = -\log \sum_y e^{f(x)[y]}, \qquad p(x) = e^{-E(x)} / Z .
+# $$ (eq-jem-energy)
+#
+# The theorem leaves $c(x)$ free, and the cross-entropy does not ask for any.
+# A network that shares its weights among images and logits fixes one all the same: a sure answer needs a large logit, and {ref}`below <sec-jem-strangers>` the size of a plain classifier already tells garments apart.
 # Both laws read the same numbers:
 
 # %%
@@ -263,7 +275,13 @@ check("prop-jem-slope", of="networks").equal(
 # :::
 #
 # (Over pixels the same holds where the derivative may be taken under the integral.)
-# This is the homework's loss: cross-entropy plus $-\log p(x)$, whose gradient is estimated with samples.
+# This is the homework's loss, cross-entropy plus $-\log p(x)$, whose gradient is estimated with samples:
+#
+# $$
+# L(\theta) = -\log p_\theta(y \mid x) + \lambda \big(E_\theta(x) - E_\theta(x^-)\big),
+# $$ (eq-jem-loss)
+#
+# with $x^-$, a *negative*, the end of a walk, held fixed. If $x^-$ were a draw of $p_\theta$, $\lambda = 1$ would give the gradient of $-\log p(x, y)$; ours is $\lambda = 0.3$, which weighs the two parts differently.
 # One could also walk in $x$ and $y$ and estimate the gradient of $\log p(x, y)$ as a whole; the split is better because its first half is exact, and the noise of chains touches only the second {cite:p}`grathwohl2020your`.
 
 
@@ -310,7 +328,7 @@ check("thm-jem-split", of="networks and laws").equal(
 # In code the two parts share one pass of the network over data and negatives.
 # The published programs draw a second batch of data for the labels; ours uses the same.
 # Their two safeguards are kept: data get a little noise, and a training that runs away is stopped.
-# JEM's program stops at a loss of $10^8$; ours at a mean gap of 100 nats between data and negatives, long before numbers overflow, and remembers the step.
+# JEM's program stops at a loss of $10^8$. Ours stops much earlier, and remembers the step: at a mean gap of 100 nats between data and negatives, or at a batch whose mean cross-entropy is above $\log 10$, that of a guess.
 
 # %%
 show_source(joint_energy_loss)
@@ -320,11 +338,12 @@ show_source(joint_energy_loss)
 # ## JEM++ takes a bounded move
 #
 # JEM walks by $x + \alpha g + \varepsilon\, \xi$ with $\alpha = 1$ and $\varepsilon = 0.01$, where $g = \nabla \log p(x)$.
-# By {prf:ref}`prop-energy-temperature` such a walk belongs to the temperature $T = \varepsilon^2 / (2 \alpha) = 5 \cdot 10^{-5}$, while the same logits are read at temperature 1 for $p(y \mid x)$: the two laws of one network are read at temperatures that differ by a factor of 20,000.
+# By {prf:ref}`prop-energy-temperature` such a walk belongs to the temperature $T = \varepsilon^2 / (2 \alpha) = 5 \cdot 10^{-5}$, while the same logits are read at temperature 1 for $p(y \mid x)$. (The proposition is for small steps without borders; here pixels are clipped.)
+# Cooling $p(x)$ is not cooling $p(x, y)$, though: $(\sum_y e^{f(x)[y]})^{1/T}$ is one law of images, $\sum_y e^{f(x)[y]/T}$ another. With the class held, $E(x, y) / T$ is unambiguous.
 #
-# Nothing bounds the move: where the slope is steep, the chain leaps. Whether that is why JEM runs away, {ref}`a table of four trainings <sec-jem-runs>` will say.
+# Nothing bounds the move: where the slope is steep, the chain leaps. It is not why our JEM runs away, {ref}`as trainings show <sec-jem-stability>`.
 # JEM++ drops the noise, so that $T = 0$, and cuts each entry of $g$ to $[-\ell, \ell]$.
-# What is computed then has a name.
+# What is computed then has a name: a step of projected ascent, $x + \alpha g$, projected to the box of allowed points.
 #
 # :::{prf:theorem} The cut move is a proximal step
 # :label: thm-jem-proximal
@@ -334,7 +353,7 @@ show_source(joint_energy_loss)
 # \langle g, u - x \rangle - \frac1{2 \alpha} \lVert u - x \rVert_2^2 ,
 # $$ (eq-jem-proximal)
 #
-# namely $u = \mathrm{clip}\big(x + \alpha\, \mathrm{clip}(g, -\ell, \ell),\, -1, 1\big)$, entry by entry. So $k$ moves end within $k \alpha \ell$ of their start in every pixel, whatever the network is.
+# namely $u = \mathrm{clip}\big(x + \alpha\, \mathrm{clip}(g, -\ell, \ell),\, -1, 1\big)$, entry by entry. So $t$ moves end within $t \alpha \ell$ of their start in every pixel, whatever the network is.
 # :::
 #
 # :::{prf:proof}
@@ -345,12 +364,12 @@ show_source(joint_energy_loss)
 # 3. On an interval a concave parabola is largest at the point nearest to its top. The interval of $d$ is $[-\alpha \ell, \alpha \ell]$ cut with $[-1 - x, 1 - x]$; both contain 0.
 # 4. The nearest point of the first is $\mathrm{clip}(\alpha g, -\alpha \ell, \alpha \ell) = \alpha\, \mathrm{clip}(g, -\ell, \ell)$.
 # 5. For two intervals that overlap, projecting to the first and then to the second is projecting to their intersection. Add $x$.
-# 6. $\lvert d \rvert \le \alpha \ell$ each time, and the triangle inequality gives the bound of $k$ moves.
+# 6. $\lvert d \rvert \le \alpha \ell$ each time, and the triangle inequality gives the bound of $t$ moves.
 # :::
 #
 # Note what it is not.
-# Without the quadratic term the best point would be $x + \alpha \ell\, \mathrm{sign}(g)$, the move of an attacker ({ref}`below <sec-jem-attacks>`), which goes to the bound in every pixel however flat the energy is.
-# And the cut is of entries, not of the length of $g$: in the Euclidean norm only $k \alpha \ell \sqrt D$ is promised.
+# Without the quadratic term the best point would be $x + \alpha \ell\, \mathrm{sign}(g)$ (cut to the range), the move of an attacker ({ref}`below <sec-jem-attacks>`), which goes to the bound in every pixel however flat the energy is.
+# And the cut is of entries, not of the length of $g$: in the Euclidean norm only $t \alpha \ell \sqrt D$ is promised.
 
 
 # %%
@@ -390,47 +409,54 @@ check("thm-jem-proximal", of="entries").equal(
 
 # %%
 torch.manual_seed(seed)
-steep = [3 * torch.randn(50).double() for _ in range(8)]
-start = 2 * torch.rand(8, 50).double() - 1
+begun = 2 * torch.rand(8, 50, 6).double() - 1
+landscapes = [word_network() for _ in range(8)]
+
+
+@torch.enable_grad()
+def falling(net, x):
+    """The slope of E of a random network."""
+    return -slopes_of(net, x)[1]
 
 
 def reach(walk):
-    """How far eight walks down fixed slopes come, pixel by pixel."""
+    """How far walks on eight random networks come, pixel by pixel."""
     ends = [
-        [*walk_path(lambda x, s=s: s, a, walk)][-1]
-        for s, a in zip(steep, start, strict=True)
+        [*walk_path(lambda x, net=net: falling(net, x), x, walk)][-1]
+        for net, x in zip(landscapes, begun, strict=True)
     ]
-    return (torch.stack(ends) - start).abs()
+    return (torch.stack(ends) - begun).abs()
 
 
 # %%
 moved = reach(Walk(3, 0.2, 0.0, limit=0.5))
 allowed = torch.full_like(moved, 3 * 0.2 * 0.5)
+length = moved.norm(dim=2, keepdim=True).expand_as(moved)
 check("thm-jem-proximal", about="reach", of="walks").at_most(
     moved,
     allowed,
     rtol=1e-9,
     wrong={
         "the bound of one move": (moved, allowed / 3),
-        "of the length, not of entries": (50**0.5 * moved, allowed),
+        "of the length, not of entries": (length, allowed),
         "without the cut": (reach(Walk(3, 0.2, 0.0, limit=1e9)), allowed),
     },
 )
 
 # %% [markdown]
 # JEM++ counts its moves in an unusual way.
-# After each pass through the network it makes $N$ moves, in which only the gradient of the *first layer* is computed anew, and that of the later layers is kept (the example of its program has ten passes with $N = 5$).
-# In the authors' program the first layer is a convolution, which is linear:
+# After each pass through the network it makes $N$ moves, in which only the gradient of the *first layer* is computed anew, and that of the later layers is kept (the script of its program has ten passes with $N = 5$).
+# In the authors' program the first layer is a convolution, which is affine:
 #
-# :::{prf:proposition} Inner moves through a linear layer are one longer move
+# :::{prf:proposition} Inner moves through an affine layer are one longer move
 # :label: prop-jem-inner
-# If the first layer is linear, or linear plus a constant, and $x \in [-1, 1]^D$, then $N$ inner moves with step $\alpha$, each cut at $\ell$ and kept in $[-1, 1]^D$, are one move with step $N \alpha$, cut at $\ell$.
+# If the first layer is $x \mapsto A x + b$, the gradient $q$ of the later layers is kept, and $x \in [-1, 1]^D$, then $N$ inner moves with step $\alpha$, each cut at $\ell$ and kept in $[-1, 1]^D$, are one move with step $N \alpha$, cut at $\ell$.
 # :::
 #
 # :::{prf:proof}
 # In steps:
 #
-# 1. With the layer $x \mapsto A x + b$ and the gradient $q$ of the rest kept, the gradient in $x$ is $A^\top q$: it does not depend on $x$, so each inner move adds the same $d = \alpha\, \mathrm{clip}(A^\top q, -\ell, \ell)$.
+# 1. The gradient in $x$ is $A^\top q$: it does not depend on $x$, so each inner move adds the same $d = \alpha\, \mathrm{clip}(A^\top q, -\ell, \ell)$.
 # 2. Entry by entry, $\mathrm{clip}(\mathrm{clip}(x + d) + d) = \mathrm{clip}(x + 2 d)$: an entry moves in one direction, and once at the border it stays there.
 # 3. By induction $N$ moves give $\mathrm{clip}(x + N d)$.
 # :::
@@ -482,7 +508,7 @@ check("prop-jem-inner", of="images").equal(
 # :label: prop-jem-start
 # Let class $k$ of $K$ have $n_k \ge 1$ images with mean $m_k$ and covariance $C_k$ (divided by $n_k$), $\rho > 0$, and $L_k L_k^\top = C_k + \rho I$.
 #
-# 1. $C_k$ is singular exactly if some combination of pixels is constant on the class; $C_k + \rho I$ never is, so that $L_k$ exists.
+# 1. $C_k$ is singular exactly if some non-zero combination of pixels is constant on the class, in particular whenever $n_k \le D$; $C_k + \rho I$ never is, so that $L_k$ exists.
 # 2. $m_k + L_k \xi$ with $\xi \sim \mathcal N(0, I)$ has the mean $m_k$ and the covariance $C_k + \rho I$.
 # 3. The mixture with equal shares has the mean $m = \frac1K \sum_k m_k$ and the covariance $\rho I + \frac1K \sum_k \big(C_k + (m_k - m)(m_k - m)^\top\big)$. If all classes are of one size, that is the covariance of all images, plus $\rho I$.
 # :::
@@ -490,7 +516,7 @@ check("prop-jem-inner", of="images").equal(
 # :::{prf:proof}
 # In steps:
 #
-# 1. $a^\top C_k a$ is the variance of $a^\top x$ on the class, so it is 0 exactly if $a^\top x$ is constant; $a^\top (C_k + \rho I) a \ge \rho \lVert a \rVert^2 > 0$ for $a \ne 0$, and a positive definite matrix has a Cholesky factor.
+# 1. $a^\top C_k a$ is the variance of $a^\top x$ on the class, so it is 0 exactly if $a^\top x$ is constant (deviations of $n_k$ images from their mean span at most $n_k - 1$ dimensions); $a^\top (C_k + \rho I) a \ge \rho \lVert a \rVert^2 > 0$ for $a \ne 0$, and a positive definite matrix has a Cholesky factor.
 # 2. $\mathbb E\, \xi = 0$, and $\mathbb E\, L_k \xi \xi^\top L_k^\top = L_k L_k^\top$.
 # 3. The mean of a mixture is the mean of the means. The law of total covariance adds the mean of the covariances to the covariance of the means. With classes of one size the same law, for the empirical distribution, gives the covariance of all images.
 # :::
@@ -540,18 +566,18 @@ small = 0.05 * sets[0].float()
 cloud = ClassGaussians(lambda: (small, y), (5,), 4)
 draws = cloud.sample(torch.arange(4).repeat(20_000)).double()
 m, within, means_cov = parted(small.double(), y, 4)
-away = draws - m.mean(0)
+centred = draws - m.mean(0)
 total = within + means_cov + RIDGE * torch.eye(5).double()
+L = torch.linalg.cholesky(total)
 check(
     "prop-jem-start", about="draws", kind="statistical", of="draws"
 ).unbiased(
-    away[:, :, None] * away[:, None, :],
+    centred[:, :, None] * centred[:, None, :],
     total,
     wrong={
         "one component, the mean class": within,
-        "the factor taken for the covariance": torch.linalg.cholesky(total),
-        "twice the ridge's variance, tenfold": total
-        + 10 * RIDGE * torch.eye(5).double(),
+        "the factor transposed": L.T @ L,
+        "eleven times the ridge": total + 10 * RIDGE * torch.eye(5).double(),
     },
 )
 
@@ -585,9 +611,9 @@ show(
 
 # %% [markdown]
 # (sec-jem-runs)=
-# ## Two changes, four trainings
+# ## The start decides, not the bound: two changes, four trainings
 #
-# All begin at the same classifier: four convolutions with smooth activations and no normalisation, 43,000 weights, trained for 15 epochs on all 60,000 digits, each moved by up to two pixels.
+# All begin at the same classifier: four convolutions with smooth activations and no normalisation, 43,000 weights, trained for 15 epochs on all 60,000 digits, each moved by up to two pixels. So our seeds share their weights at the start, and show less spread than independent trainings would.
 # Then each goes on with both losses, four times over 10,000 digits:
 #
 # | | JEM | JEM++ |
@@ -596,10 +622,11 @@ show(
 # | moves in a visit | 20, step 1, noise 0.01, no bound | 5, step 1, no noise, $\ell = 0.1$ |
 # | passes of the network in a visit | 20 | 5 |
 #
-# By {prf:ref}`prop-jem-inner` the five moves may be counted as 20 of step 0.25.
-# In first trials no slope reached the published bound, $\ell = 1$; a bound that never acts protects nothing, so ours is a tenth.
-# The generative term has the weight 0.3 (the papers: 1), the buffer 2,000 slots, 5 % begin anew, Adam's rate is at most 0.0003.
-# This was settled before a test digit was looked at, after four short trials with the weights 0.1 and 1, judged on 10,000 training digits that their classifier had not seen.
+# By {prf:ref}`prop-jem-inner` the published 50 inner steps are ten moves; ours are five, a quarter of JEM's passes.
+# Five moves bounded by 0.1 change a pixel by at most 0.5 in a visit: from black to white takes four visits.
+# We leave out batch normalisation, which JEM++ also adds.
+# The generative term has the weight 0.3 (the papers: 1), the buffer 2,000 slots (10,000), 5 % begin anew; Adam's rate is at most 0.0003, reached after a warm-up of 16 steps (JEM: 0.0001, and 1,000 steps in the command of its README).
+# This was settled before a test digit was looked at, after four short trials of JEM++ with the weights 0.1 and 1, judged on 10,000 training digits that their classifier had not seen. Plain JEM was not tuned.
 # What was added after the tests is marked so.
 
 # %%
@@ -608,16 +635,16 @@ start = train(joint_classifier, epochs, seed, subset)
 plus = [train(jem, epochs, seed + k, subset) for k in seeds]
 plain = {"gaussians": False, "proximal": False}
 jems = [train(jem, epochs, seed + k, subset, **plain) for k in seeds]
-between = {
+mixed = {
     ("Gaussians", "free"): {"proximal": False},
     ("noise", "bounded"): {"gaussians": False},
 }
 if subset:
-    between = {}
+    mixed = {}
 
 # %%
 table = {("noise", "free"): jems[0]}
-for cell, choices in between.items():
+for cell, choices in mixed.items():
     table[cell] = train(jem, epochs, seed, subset, **choices)
 table["Gaussians", "bounded"] = plus[0]
 by_weight = {
@@ -625,12 +652,17 @@ by_weight = {
     for weight in ((0.0,) if subset else (0.0, 0.01, 0.03, 0.1))
 }
 bare, by_weight[0.3] = by_weight[0.0], plus[0]
-longer = {"gaussians": False, "moves": 20}
-twenty = None if subset else train(jem, epochs, seed, **longer)
+extra = {
+    "noise, bounded, 20 moves": {"gaussians": False, "moves": 20},
+    "noise, free, a third of the rate": plain | {"rate": 1e-4},
+    "Gaussians, 5 moves, no bound": {"limit": 1e9},
+}
+extra = {} if subset else extra
+later = {k: train(jem, epochs, seed, **each) for k, each in extra.items()}
 
 # %% [markdown]
-# `bare` is the baseline: the same network goes on over the same digits for as long, as a plain classifier. (The weights between, and `twenty`, were added after the tests; we come to them.)
-# A training counts as *diverged* at the first step at which the mean energies of data and negatives differ by more than 100 nats, or the mean cross-entropy of a batch is above $\log 10$, that of a guess. (The second half was added after a trial in which accuracy fell by a fifth while the gap stayed small.) From then on it rests, and so do its curves.
+# `bare` is the baseline: the same network goes on over the same digits for as long, as a plain classifier. (The weights between, and the trainings in `later`, were added after the tests; we come to them.)
+# A training counts as *diverged* at the first step at which the mean energies of data and negatives differ by more than 100 nats, or the mean cross-entropy of a batch is above $\log 10$, that of a guess. (The second half was added after a trial in which accuracy fell by a fifth while the gap stayed small.) There it stops: from then on no weight, no chain and no slot of the buffer moves. The rule is ours, and strict: JEM's program would have gone on.
 
 
 # %% tags=["hide-input"]
@@ -640,19 +672,34 @@ def rested(run):
     return None if step < 0 else step
 
 
+def at_stop(run):
+    """The terms of the step at which a training diverged, or none."""
+    start = "jem/diverged, "
+    return {
+        key.removeprefix(start): value
+        for row in run.history
+        for key, value in row.items()
+        if key.startswith(start)
+    }
+
+
 def row_of(cell, run):
     """One training in one line."""
-    gaps = [row["jem/gap"] for row in run.history]
+    gaps = [row["jem/gap"] for row in run.history if "jem/gap" in row]
     found = {"start": cell[0], "moves": cell[1]}
     found["accuracy, %"] = run.metrics["accuracy"]
     found["cross-entropy"] = run.metrics["cross-entropy"]
-    found["mean gap by epoch"] = ", ".join(f"{gap:.1f}" for gap in gaps)
+    gaps = [f"{gap:.1f}" for gap in gaps] + ["–"] * (
+        len(run.history) - len(gaps)
+    )
+    found["mean gap by epoch"] = ", ".join(gaps)
     for what in ("starts", "short walks", "memory"):
         found[f"Fréchet, {what}"] = run.metrics[f"frechet, {what}"]
     found["diverged at step"] = "no" if rested(run) is None else rested(run)
     return found
 
 
+# %% tags=["hide-input"]
 results_table(
     [row_of(*entry) for entry in table.items()], percent=["accuracy, %"]
 )
@@ -669,7 +716,9 @@ memory_of = {
 best = min(memory_of, key=memory_of.get)
 Markdown(
     "One seed for each cell. The gap is the mean energy of negatives less "
-    "that of data in training; at 0 the two phases agree. Fréchet distances "
+    "that of data in training, up to the stop; at 0 the mean energies "
+    "agree. Starts are 1,000 fresh ones, short walks one visit from them, "
+    "memory the slots of the buffer that were visited most. Fréchet distances "
     "are squared, on the features of the book's own digit classifier, of "
     f"1,000 images to {len(real[0]):,} test digits; 1,000 training digits have "
     f"{floor.value:.1f}. The memory comes nearest to digits with {best[0]} "
@@ -724,77 +773,166 @@ for (begin, moves), run in table.items():
 show(
     image_rows(sheets),
     "What the four buffers have kept longest at the end (of a diverged "
-    "training: from when it came to rest).",
+    "training: as they were when it stopped).",
     alt="Four rows of ten images.",
     label="fig-jem-table",
 )
 
+# %% tags=["hide-input"]
+passes = {
+    "JEM++": plus[0],
+    "Gaussians, free": table.get(("Gaussians", "free")),
+}
+phases = {
+    f"{name}, E of {side}": (
+        eras[1:],
+        [row[f"jem/E of {side}"] for row in run.history],
+    )
+    for name, run in passes.items()
+    if run is not None and rested(run) is None
+    for side in ("data", "negatives")
+}
+show(
+    figures.curves(phases, "epoch", "mean E(x), nats"),
+    "The two sides of the generative term, mean over each epoch of training. "
+    "Trainings that diverged within the first epoch have no such curve.",
+    alt="Curves of mean energies of data and of negatives over epochs.",
+    label="fig-jem-phases",
+)
+
 # %% [markdown]
 # (sec-jem-stability)=
-# ## Which trainings run away
+# ## Chains from noise run away, with either move
 
 # %% tags=["hide-input"]
-rows = []
-for name, runs in (("JEM", jems), ("JEM++", plus)):
-    for run in runs:
-        row = {"model": name, "seed": run.config["seed"]}
-        row["diverged at step"] = "no" if rested(run) is None else rested(run)
-        row["largest |mean gap|"] = max(abs(r["jem/gap"]) for r in run.history)
-        row["worst test accuracy of an epoch, %"] = 100 * min(
-            r["test/accuracy"] for r in run.history
-        )
-        rows.append(row | {"at the end, %": run.metrics["accuracy"]})
-results_table(rows, percent=["at the end, %"])
+named_runs = {f"JEM, seed {run.config['seed']}": run for run in jems}
+named_runs |= {f"JEM++, seed {run.config['seed']}": run for run in plus}
+named_runs |= {f"{a}, {b}": table[a, b] for a, b in mixed} | later
+
+
+def stop_of(name, run):
+    """How a training ended, in one line."""
+    found = at_stop(run)
+    row = {"training": name, "diverged at step": "no"}
+    if found:
+        row["diverged at step"] = rested(run)
+        by_gap = abs(found["gap"]) >= RUNAWAY
+        row["by"] = "gap" if by_gap else "cross-entropy of a batch"
+        for key in ("cross_entropy", "E of data", "E of negatives"):
+            row[f"{key.replace('_', '-')} there"] = found[key]
+    row["accuracy, %"] = run.metrics["accuracy"]
+    row["Fréchet, memory"] = run.metrics["frechet, memory"]
+    return row
+
+
+ends = [stop_of(*entry) for entry in named_runs.items()]
+columns = list(dict.fromkeys(key for row in ends for key in row))
+ends = [{key: row.get(key, "–") for key in columns} for row in ends]
+results_table(ends, percent=["accuracy, %"])
 
 # %% tags=["hide-input"]
-away = {
+ran_away = {
     name: sum(rested(run) is not None for run in runs)
     for name, runs in (("JEM", jems), ("JEM++", plus))
 }
 steps = len(plus[0].history) * max(1, (subset or 10_000) // 64)
+gone = {cell for cell, run in table.items() if rested(run) is not None}
+by_start = gone == {("noise", "free"), ("noise", "bounded")}
 Markdown(
-    f"Of {len(jems)} trainings each, of {steps} steps, {away['JEM']} of JEM "
-    f"and {away['JEM++']} of JEM++ diverged by this criterion. "
+    f"Of {len(jems)} trainings each, of {steps} steps, {ran_away['JEM']} of "
+    f"JEM and {ran_away['JEM++']} of JEM++ diverged by this criterion. "
     + (
         "Three seeds are few: with none of three, a chance of divergence of "
         f"up to {1 - 0.05 ** (1 / 3):.0%} would still go unseen with "
-        "probability 5 %."
-        if len(jems) == 3 and 0 in away.values()
+        "probability 5 %. "
+        if len(jems) == 3 and 0 in ran_away.values()
         else ""
     )
-)
-
-# %% tags=["hide-input"]
-gone = {cell for cell, run in table.items() if rested(run) is not None}
-by_start = gone == {("noise", "free"), ("noise", "bounded")}
-last_gap = {cell: run.history[-1]["jem/gap"] for cell, run in table.items()}
-told = ", ".join(f"{a} and {b} {last_gap[a, b]:+.1f}" for a, b in table)
-Markdown(
-    f"Of the {len(table)} cells {len(gone)} diverged"
     + (
-        ": both that start in noise, with either move, and none that starts "
-        "in Gaussians. So here it is the start that decides, not the bound. "
+        "Of the four cells both that start in noise diverged, with either "
+        "move, and none that starts in Gaussians: here the start decides, "
+        "not the bound."
         if by_start
-        else ". "
-    )
-    + f"The mean gaps of the last epoch are {told}. "
-    + (
-        "A large positive gap means that dreams lie far above the data and "
-        "do not come down within a visit; then lowering the energy of data "
-        "always pays, and nothing limits it. Gaussians are near enough for "
-        "a few moves to arrive."
-        if by_start
-        else ""
+        else f"Of the {len(table)} cells {len(gone)} diverged."
     )
 )
 
 # %% [markdown]
-# The same mechanism drove {ref}`the plane's energies away <sec-energy-plane>`, whose chains were held off by too long a step.
-# What the bound buys here is not stability but passes: five where the free walk needs twenty, at the accuracy the table shows.
+# Two cautions. The rule is strict: it stops at one batch, where the papers' program would have gone on, and whether those trainings would have recovered we did not try.
+# And plain JEM was not tuned; its last row, with a third of the rate (that of its authors' program), was added after the tests and has the same short warm-up.
+#
+# Why does noise fail? What the networks' slopes say, and how often the bound acts at all:
+
+# %% tags=["hide-input"]
+bound = plus[0].model.walk.limit
+torch.manual_seed(seed)
+places = {
+    "noise": torch.rand(100, 1, 28, 28),
+    "Gaussian starts": unsigned(cloud.sample(torch.arange(100) % 10)),
+    "digits": real[0][:100],
+}
+
+
+def slopes_at(run, x):
+    """Sizes of the entries of the slope of E, image by image."""
+    return run.model.slope(2 * x - 1).abs().flatten(1).double()
+
+
+def kept_at(run, snapshot):
+    """The 20 slots of the buffer that were visited most."""
+    return run.snapshots[snapshot][20:40].float() / 255
+
+
+# %% tags=["hide-input"]
+rows = []
+steep = {"classifier": start, "JEM": jems[0], "JEM++": plus[0]}
+steep |= {k: run for k, run in later.items() if "no bound" in k}
+for name, run in steep.items():
+    row = {"model": name}
+    for place, x in places.items():
+        found = slopes_at(run, x)
+        row[f"median, {place}"] = f"{found.median():.3f}"
+        row[f"above ℓ, {place}, %"] = mean_of((found > bound).double().mean(1))
+    if run.snapshots:
+        old = slopes_at(run, kept_at(run, max(run.snapshots)))
+        row["above ℓ, memory, %"] = mean_of((old > bound).double().mean(1))
+    rows.append({"above ℓ, memory, %": "–"} | row)
+results_table(rows, percent=[k for k in rows[0] if k.endswith("%")])
+
+# %% tags=["hide-input"]
+far = slopes_at(jems[0], places["noise"]).median().item()
+text = (
+    "Sizes of the entries of the slope, and the share of them that the bound "
+    f"ℓ = {bound:g} would cut, at the end of each training (of JEM: at its "
+    "stop; its own walk has no bound). With the median slope of JEM near noise 20 moves of step "
+    f"1 go {20 * far:.2f}, of a range of 2. "
+)
+if by_start and 20 * far < 1:
+    text += (
+        "So most pixels of a chain stay where they began: it starves on a "
+        "plain, its energy stays far above that of the data, lowering the "
+        "energy of data always pays, and nothing limits it. "
+    )
+if "Gaussians, 5 moves, no bound" in later:
+    free = later["Gaussians, 5 moves, no bound"]
+    text += (
+        "Five moves from Gaussians without any bound have an accuracy of "
+        f"{100 * free.metrics['accuracy']['value']:.2f} % and a memory at "
+        f"{free.metrics['frechet, memory']['value']:.0f} (JEM++, the same "
+        f"seed: {100 * plus[0].metrics['accuracy']['value']:.2f} % and "
+        f"{plus[0].metrics['frechet, memory']['value']:.0f}), and "
+        f"{'did not diverge' if rested(free) is None else 'diverged'}. "
+        "This pair differs in the bound alone, the columns of the table of "
+        "four also in noise and in the number of moves."
+    )
+Markdown(text)
+
+# %% [markdown]
+# In {ref}`the plane <sec-energy-plane>` dreams overshot; here they do not arrive. Either way nothing pushes up where the network wrongly is low.
 
 # %% [markdown]
 # (sec-jem-calibration)=
-# ## Calibration, and what its bins add
+# ## The classifier's calibration error is all bias, that of JEM++ is not
 #
 # A classifier is *calibrated* if answers given with confidence $\hat p$ are right in a share $\hat p$ of the cases.
 # The *expected calibration error* {cite:p}`guo2017calibration` sorts answers into bins, here 20 of equal width as in JEM's paper, and takes
@@ -807,13 +945,13 @@ Markdown(
 #
 # :::{prf:theorem} The binning bias
 # :label: thm-jem-ece
-# Let the $h_i$ be independent given the confidences, with $P(h_i = 1) = \hat p_i$ (perfect calibration), and let $B$ bins hold answers, of them $n_b$ in bin $b$ with the mean $v_b$ of $\hat p_i (1 - \hat p_i)$. Then, given the confidences,
+# Let the $h_i$ be independent given the confidences, with $P(h_i = 1) = \hat p_i$ (perfect calibration), and let $J$ bins hold answers, of them $n_b$ in bin $b$ with the mean $v_b$ of $\hat p_i (1 - \hat p_i)$. Then, given the confidences,
 #
 # $$
-# 0 \le \mathbb E\, \mathrm{ECE} \le \frac1n \sum_b \sqrt{n_b v_b} \le \frac12 \sqrt{\frac Bn},
+# 0 \le \mathbb E\, \mathrm{ECE} \le \frac1n \sum_b \sqrt{n_b v_b} \le \frac12 \sqrt{\frac Jn},
 # $$ (eq-jem-bias)
 #
-# and the first is 0 only if all $\hat p_i$ are 0 or 1. If all confidences are one $p \in (0, 1)$, then $\sqrt n\; \mathbb E\, \mathrm{ECE} \to \sqrt{2 p (1 - p) / \pi}$: the bias falls like $n^{-1/2}$.
+# and $\mathbb E\, \mathrm{ECE}$ is 0 only if all $\hat p_i$ are 0 or 1. If all confidences are one $p \in (0, 1)$, then $\sqrt n\; \mathbb E\, \mathrm{ECE} \to \sqrt{2 p (1 - p) / \pi}$: the bias falls like $n^{-1/2}$.
 # :::
 #
 # :::{prf:proof}
@@ -821,12 +959,13 @@ Markdown(
 #
 # 1. $\mathbb E\, S_b = 0$, and by independence $\mathbb E\, S_b^2 = \sum_{i \in b} \hat p_i (1 - \hat p_i) = n_b v_b$.
 # 2. $\mathbb E \lvert S_b \rvert \le \sqrt{\mathbb E\, S_b^2}$ by Jensen's inequality: the second bound.
-# 3. $v_b \le \frac14$, and $\sum_b \sqrt{n_b} \le \sqrt{B \sum_b n_b} = \sqrt{B n}$ by Cauchy and Schwarz: the third.
+# 3. $v_b \le \frac14$, and $\sum_b \sqrt{n_b} \le \sqrt{J \sum_b n_b} = \sqrt{J n}$ by Cauchy and Schwarz: the third.
 # 4. $\mathbb E \lvert S_b \rvert = 0$ means $S_b = 0$ surely, which needs variance 0.
 # 5. With one confidence there is one bin, and $S / \sqrt{n p (1 - p)}$ tends to a standard normal, whose mean size is $\sqrt{2 / \pi}$; the sizes converge in mean because their squares have bounded means.
 # :::
 #
-# The true error is 0 here, so all of it is bias; a classifier with a true error of a few thousandths can have a measured one of twice as much.
+# The true error is 0 here, so all of it is bias. It comes from the finite $n$, also with a single bin; more bins multiply it.
+# Bins err in the other direction too: answers that are too sure and others that are too modest cancel within one.
 # For one confidence the mean is a sum over a binomial law, without any drawing:
 
 
@@ -878,6 +1017,7 @@ sets = [torch.rand(n).pow(1 / 6) for n in range(200, 2200, 200)]
 drawn = torch.stack(
     [reliability(p, torch.bernoulli(p.expand(300, -1))).error for p in sets]
 )
+upper = drawn.mean(1) + 4 * drawn.std(1) / 300**0.5  # the mean is a draw, too
 
 
 def ceiling(p, bins=20):
@@ -890,26 +1030,25 @@ def ceiling(p, bins=20):
 # %%
 limits = torch.stack([ceiling(p) for p in sets])
 check("thm-jem-ece", about="many bins", of="sets of answers").at_most(
-    drawn.mean(1),
+    upper,
     limits,
     how="random instances",
     rtol=1e-6,
     wrong={
-        "unbiased": (drawn.mean(1), 0 * limits),
+        "unbiased": (upper, 0 * limits),
         "one bin's bound": (
-            drawn.mean(1),
+            upper,
             torch.stack([ceiling(p, 1) for p in sets]),
         ),
-        "the bound is beaten": (limits, drawn.mean(1)),
+        "0.7 of the bound": (upper, 0.7 * limits),
     },
 )
 
 # %% [markdown]
 # Now the models, on 10,000 test digits.
 # The generative term pulls on the size of logits, so it changes the confidence of a classifier without asking it.
-# The usual repair is one number: divide the logits by a temperature $\tau$ that makes the cross-entropy least on held-out images, here 5,000 training digits that no energy was trained on (added after the tests) {cite:p}`guo2017calibration`.
-# (The classifier that all began as has seen them, so its own $\tau$ comes out too low and makes it worse.)
-# No answer changes, and by {prf:ref}`thm-jem-joint` it is the joint law at temperature $\tau$: the class is read at one temperature, and walks have another.
+# The usual repair is one number: divide the logits by a temperature $\tau$ that makes the cross-entropy least on held-out images {cite:p}`guo2017calibration`. All training digits were seen by the classifier with which every training began; so we fit $\tau$ on one half of the test digits and apply it to the other, both ways (added after the tests).
+# No answer changes. The row JEM is the network at its stop.
 
 # %% tags=["hide-input"]
 x_test, y_test = real
@@ -917,31 +1056,37 @@ models = {"classifier": start, "baseline": bare, "JEM": jems[0]}
 models["JEM++"] = plus[0]
 logits = {name: logits_of(run.model, x_test) for name, run in models.items()}
 sure = {name: f.softmax(1).max(1) for name, f in logits.items()}
-held_x, held_y = digits.seen_as("unit").take("train", slice(10_000, 15_000))
 
 
-def temperature_of(model):
-    """The temperature of least cross-entropy on held-out digits."""
-    f = logits_of(model, held_x)
+def temperature_of(f, y):
+    """The temperature of least cross-entropy of some logits."""
     found = minimize_scalar(
-        lambda s: F.cross_entropy(f / math.exp(s), held_y).item(),
-        bounds=(-3, 3),
+        lambda s: F.cross_entropy(f / math.exp(s), y).item(), bounds=(-3, 3)
     )
     return math.exp(found.x)
+
+
+def cooled(f):
+    """Logits of each half over the temperature of the other; both of them."""
+    n = len(f) // 2
+    first = temperature_of(f[:n], y_test[:n])
+    second = temperature_of(f[n:], y_test[n:])
+    return torch.cat([f[:n] / second, f[n:] / first]), (first, second)
 
 
 # %% tags=["hide-input"]
 rows, taus = [], {}
 for name, (p, answer) in sure.items():
     right = answer == y_test
-    tau = taus[name] = temperature_of(models[name].model)
-    cooled = (logits[name] / tau).softmax(1).amax(1)
+    f, taus[name] = cooled(logits[name])
+    at_tau = f.softmax(1).amax(1)
     row = {"model": name, "accuracy, %": mean_of(right.double())}
     row["mean confidence, %"] = mean_of(p)
     row["ECE, %"] = calibration_error(p, right)
     row["bias, if perfect, %"] = binning_bias(p)
-    row["τ"] = f"{tau:.2f}"
-    rows.append(row | {"ECE at τ, %": calibration_error(cooled, right)})
+    row["τ"] = " and ".join(f"{tau:.2f}" for tau in taus[name])
+    row["ECE at τ, %"] = calibration_error(at_tau, right)
+    rows.append(row | {"bias at τ, %": binning_bias(at_tau)})
 results_table(rows, percent=[k for k in rows[0] if k.endswith("%")])
 
 # %% tags=["hide-input"]
@@ -964,38 +1109,75 @@ show(
 
 # %% tags=["hide-input"]
 named = {row["model"]: row for row in rows}
-gap = {
+wrong_by = {
     name: row["mean confidence, %"].value - row["accuracy, %"].value
     for name, row in named.items()
 }
+
+
+def verdict(row, error, bias):
+    """Whether a measured error is more than its bias, in words."""
+    size = math.hypot(row[error].error, row[bias].error)
+    over = row[error].value - row[bias].value > 2 * size
+    return "more than its bias" if over else "within its bias"
+
+
+told = [
+    f"{name}: {verdict(row, 'ECE, %', 'bias, if perfect, %')}, at τ "
+    f"{verdict(row, 'ECE at τ, %', 'bias at τ, %')}"
+    for name, row in named.items()
+]
+eces = [f"{100 * run.metrics['ece']['value']:.1f}" for run in plus]
 Markdown(
-    "On average the confidence is above the accuracy by "
-    + ", ".join(f"{100 * gap[n]:+.2f} % ({n})" for n in gap)
-    + ": JEM++ is "
-    + ("too modest" if gap["JEM++"] < 0 else "too sure")
-    + f". With its temperature of {taus['JEM++']:.2f} its error is "
-    f"{100 * named['JEM++']['ECE at τ, %'].value:.2f} %. A perfect classifier with the confidences of the first row would "
-    "be billed "
-    f"{100 * named['classifier']['bias, if perfect, %'].value:.2f} % "
-    "all the same."
+    "The error beside what a perfect classifier with the same confidences "
+    f"would be billed, two standard errors: {'; '.join(told)}. "
+    "The mean confidence is above the accuracy by "
+    + ", ".join(f"{100 * v:+.2f} % ({n})" for n, v in wrong_by.items())
+    + f". ECE of JEM++ by seed: {', '.join(eces)} %."
 )
 
 # %% [markdown]
+# JEM's paper reports better calibration, for classifiers that were too sure. Ours had nothing to repair, as the first row shows; the generative term at this weight made it too modest.
+
+# %% [markdown]
 # (sec-jem-strangers)=
-# ## Strangers: the size of logits says what their differences cannot
+# ## Strangers: training the size helps against garments, not against other digits
 #
 # Two signs of a stranger come for free: a low $\log p(x)$, which is the size, and a low $\max_y p(y \mid x)$, which is in the differences.
-# Areas under the curve between 1,000 test digits and as many garments (Fashion-MNIST) or Persian digits; 0.5 is chance.
+# The table has, for each sign, the area under its ROC curve: the share of pairs (digit, stranger) in which the stranger looks stranger; 0.5 is chance. There are 1,000 test digits and as many garments (Fashion-MNIST) or Persian digits.
+
 
 # %% tags=["hide-input"]
-rows = []
-for name, run in models.items():
-    row = {"model": name}
-    for other in ("garments", "persian digits"):
-        row[f"log p(x), {other}"] = run.metrics[f"auroc of E, {other}"]
-        row[f"max p, {other}"] = run.metrics[f"auroc of max p, {other}"]
-    rows.append(row)
-results_table(rows)
+def over_seeds(runs, key):
+    """The mean of a number over trainings, with the error of that mean."""
+    values = [run.metrics[key]["value"] for run in runs]
+    return (
+        mean_of(torch.tensor(values))
+        if len(runs) > 1
+        else runs[0].metrics[key]
+    )
+
+
+kinds, signs = ("garments", "persian digits"), ("E", "max p")
+compared = {name: [run] for name, run in models.items()}
+compared[f"JEM++, mean of {len(plus)}"] = plus
+area = {
+    (name, sign, kind): over_seeds(runs, f"auroc of {sign}, {kind}")
+    for name, runs in compared.items()
+    for sign in signs
+    for kind in kinds
+}
+results_table(
+    [
+        {"model": name}
+        | {
+            f"{sign}, {kind}": area[name, sign, kind]
+            for kind in kinds
+            for sign in signs
+        }
+        for name in compared
+    ]
+)
 
 # %% tags=["hide-input"]
 garments = load("fashion-mnist").seen_as("unit").examples("test", 1000)[0]
@@ -1015,27 +1197,47 @@ show(
 )
 
 # %% tags=["hide-input"]
-area = {
-    (name, sign): run.metrics[f"auroc of {sign}, garments"]
-    for name, run in models.items()
-    for sign in ("E", "max p")
+ink = (x_test[:1000], garments)
+greys = [((x > 0.1) & (x < 0.9)).double().mean((1, 2, 3)) for x in ink]
+by_grey = (greys[1][:, None] > greys[0]).double().mean().item()
+persian = load("persian").seen_as("unit").examples("test", 1000)[0]
+pairs = {
+    kind: [
+        (
+            r.metrics[f"auroc of E, {kind}"],
+            r.metrics[f"auroc of max p, {kind}"],
+        )
+        for r in plus
+    ]
+    for kind in kinds
 }
-grey = ((x_test[:1000] > 0.1) & (x_test[:1000] < 0.9)).double().mean((1, 2, 3))
-greys = ((garments > 0.1) & (garments < 0.9)).double().mean((1, 2, 3))
-by_grey = (greys[:, None] > grey).double().mean().item()
-better = area["JEM++", "E"]["value"] > area["classifier", "E"]["value"]
+
+
+def counted(kind):
+    """In how many seeds E is the better sign, or max p, beyond two errors."""
+    ahead = [
+        (e["value"] - p["value"]) / math.hypot(e["error"], p["error"])
+        for e, p in pairs[kind]
+    ]
+    return sum(z > 2 for z in ahead), sum(z < -2 for z in ahead)
+
+
+means = {
+    (name, what): mean_of(energy_of(logits_of(models[name].model, x)).double())
+    for name in ("classifier", "JEM++")
+    for what, x in (("digits", ink[0]), ("Persian digits", persian))
+}
 Markdown(
-    "Against garments the energy's area goes from "
-    f"{area['classifier', 'E']['value']:.3f} (classifier) to "
-    f"{area['JEM++', 'E']['value']:.3f} (JEM++). "
-    + (
-        "Training the size makes it a better sign. "
-        if better
-        else "Training the size has not made it a better sign. "
-    )
-    + "Garments are an easy stranger, though: the share of grey pixels "
-    f"alone has {by_grey:.3f}. Persian digits, strokes as well, are a harder "
-    "one."
+    "Of the "
+    f"{len(plus)} seeds of JEM++, E is the better sign than max p beyond two "
+    f"standard errors in {counted('garments')[0]} against garments (max p in "
+    f"{counted('garments')[1]}) and in {counted('persian digits')[0]} against "
+    f"Persian digits (max p in {counted('persian digits')[1]}). "
+    f"Garments are an easy stranger: the share of grey pixels alone has "
+    f"{by_grey:.3f}. Persian digits are strokes on black as well; mean "
+    "energies in nats: "
+    + ", ".join(f"{what} {e} ({name})" for (name, what), e in means.items())
+    + "."
 )
 
 # %% [markdown]
@@ -1044,35 +1246,89 @@ Markdown(
 #
 # An attack moves each pixel by at most $\epsilon$ (the range is 1) so that the answer changes; we take ten steps of projected gradient ascent {cite:p}`madry2018towards` on 300 test digits.
 # JEM's paper walks a few moves from the image it is given before it classifies, back to where images are likely.
-# Such a defence must be judged against an attacker who knows it {cite:p}`athalye2018obfuscated`: the last column gives the worse of two attacks, one on the logits and one on the logits at the walk's end, whose slope is taken through the walk as if it did nothing.
+# Such a defence must be judged against an attacker who knows it {cite:p}`athalye2018obfuscated`: the "unaware" one attacks the logits, the "knowing" one the logits at the walk's end, whose slope is taken through the walk as if it did nothing.
+# A plain classifier walks as JEM does, free and with noise; the baseline and JEM++ with the bound. Five moves may change a pixel by a quarter of the range, more than $\epsilon$.
+# The diverged JEM is left out: its logits are so large that an attack finds no slope, and what it survives is no robustness.
 
 # %% tags=["hide-input"]
 rows = []
-for name, run in models.items():
+judged = {name: run for name, run in models.items() if rested(run) is None}
+for name, run in judged.items():
     m = run.metrics
     for epsilon in ("0.1", "0.2"):
-        row = {"model": name, "ε": epsilon, "no attack, %": m["accuracy"]}
-        row["attacked, %"] = m[f"pgd, {epsilon}"]
-        row["then five moves, %"] = m[f"pgd, walked, {epsilon}"]
-        row["known, the worse, %"] = min(
-            (m[f"pgd, {how}, {epsilon}"] for how in ("walked", "known")),
-            key=lambda one: one["value"],
-        )
+        row = {
+            "model": name,
+            "ε": epsilon,
+            "no attack, walked, %": m["walked, 0"],
+        }
+        row["attacked, no walk, %"] = m[f"pgd, {epsilon}"]
+        row["unaware, walked, %"] = m[f"pgd, walked, {epsilon}"]
+        row["knowing, walked, %"] = m[f"pgd, known, {epsilon}"]
         rows.append(row)
 results_table(rows, percent=[k for k in rows[0] if k.endswith("%")])
 
+# %% [markdown]
+# Where the knowing attacker does worse than the unaware one, the attack is at fault, and no defence has succeeded {cite:p}`athalye2018obfuscated`: where a walk has made the answer certain, the cross-entropy has no slope left.
+# So a third attacker, added after the tests, goes up the *margin*, the best rival's logit less that of the right class; and for each image we count the worst of the three.
+
+
 # %% tags=["hide-input"]
-weak = {name: run.metrics["pgd, 0.1"]["value"] for name, run in models.items()}
-helped = {
-    name: run.metrics["pgd, walked, 0.1"]["value"] - weak[name]
-    for name, run in models.items()
-}
+def rivalry(classify, y):
+    """Two small logits, of class y and of its best rival: no slope vanishes."""
+
+    def two(x):
+        f = classify(x)
+        own = f.gather(1, y[:, None])
+        rival = f.scatter(1, y[:, None], -math.inf).amax(1, keepdim=True)
+        return torch.cat([own, rival], 1) / 1000
+
+    return two
+
+
+def survivors(model, epsilon=0.1):
+    """Which of 300 answers are right, without and after a walk, by attack."""
+    n = min(300, len(x_test))
+    x, y, walking = x_test[:n], y_test[:n], refining(model)
+    zero = torch.zeros_like(y)
+    moved = {
+        "unaware": pgd(model.classify, x, y, epsilon),
+        "knowing": pgd(walking, x, y, epsilon),
+        "margin": pgd(rivalry(walking, y), x, zero, epsilon),
+    }
+    bare = model.classify(moved["unaware"]).argmax(1) == y
+    return {"no walk": bare.double()} | {
+        how: (walking(at).argmax(1) == y).double() for how, at in moved.items()
+    }
+
+
+# %% tags=["hide-input"]
+torch.manual_seed(seed)
+rows = []
+for name, run in judged.items():
+    found = survivors(run.model)
+    worst = torch.stack([found[k] for k in found if k != "no walk"]).amin(0)
+    row = {"model": name, "no walk, %": mean_of(found["no walk"])}
+    for how in ("unaware", "knowing", "margin"):
+        row[f"{how}, %"] = mean_of(found[how])
+    row["worst of three, %"] = mean_of(worst)
+    row["walk, gain on unaware, %"] = mean_of(
+        found["unaware"] - found["no walk"]
+    )
+    row["gain on the worst, %"] = mean_of(worst - found["no walk"])
+    rows.append(row)
+results_table(rows, percent=[k for k in rows[0] if k.endswith("%")])
+
+# %% tags=["hide-input"]
+by_seed = ", ".join(
+    f"{100 * r.metrics['pgd, 0.1']['value']:.0f}" for r in plus
+)
 Markdown(
-    "With ε = 0.1 the attack leaves "
-    + ", ".join(f"{100 * v:.0f} % ({n})" for n, v in weak.items())
-    + " right. Five moves change that by "
-    + ", ".join(f"{100 * v:+.0f} ({n})" for n, v in helped.items())
-    + " points. With 300 images a standard error is up to 3 points."
+    "ε = 0.1; gains are differences image by image, with their own errors. "
+    "The worst of three is an upper bound on what a stronger attacker "
+    "leaves: ours makes ten steps from one random start, JEM's program 40 "
+    "from up to 20. Without a walk the seeds of JEM++ keep "
+    f"{by_seed} % right, the baseline "
+    f"{100 * bare.metrics['pgd, 0.1']['value']:.0f} %."
 )
 
 # %% [markdown]
@@ -1083,7 +1339,7 @@ Markdown(
 # ## A sample of each class, by climbing its logit
 #
 # With $y$ held, a walk down $E(x, y) = -f(x)[y]$ climbs one logit.
-# The chain starts at a draw of the class's Gaussian, and moves as JEM++ does in training.
+# The chain starts at a draw of the class's Gaussian, and moves as JEM++ does in training (whose negatives walked $E(x)$, with no class held).
 
 # %% tags=["hide-input"]
 asked = torch.arange(30) % 10
@@ -1111,8 +1367,7 @@ Explorable(
     alt="Three rows of ten images, one column a digit; speckled clouds at 0 "
     "moves, clearer strokes after some.",
     caption="Thirty walks from class Gaussians down E(x, y), one column for "
-    "each digit. Training made five moves in a visit; watch specks go and "
-    "strokes close.",
+    "each digit. Training made five moves in a visit.",
     start=4,
     live=figures.Live(climbed, again=True),
 )
@@ -1121,7 +1376,7 @@ Explorable(
 torch.manual_seed(seed)
 asked = torch.arange(100) % 10
 x, rows = cloud.sample(asked), []
-far, done = frechet.read(unsigned(x)), 0
+done = 0
 for moves in (0, 5, 20, 60):
     if moves > done:
         walk = replace(plus[0].model.walk, steps=moves - done)
@@ -1132,7 +1387,7 @@ for moves in (0, 5, 20, 60):
     row["read as asked by another, %"] = mean_of(
         (frechet.read(unsigned(x)) == asked).double()
     )
-    row["Fréchet"] = frechet.distance(unsigned(x)) if moves else None
+    row["Fréchet, of 100"] = frechet.distance(unsigned(x))
     rows.append(row)
 results_table(rows, percent=[k for k in rows[0] if k.endswith("%")])
 
@@ -1147,14 +1402,17 @@ Markdown(
     f"{last['p(y | x) of the model, %'].value:.0%} sure of the class. "
     + (
         "So the walk does not convince itself alone."
-        if last[key].value > first[key].value + 3 * last[key].error
-        else "So the walk convinces itself, and nobody else."
+        if last[key].value - first[key].value
+        > 3 * math.hypot(last[key].error, first[key].error)
+        else "Beyond three standard errors nobody but itself is convinced."
     )
+    + " Fréchet distances of 100 images have a bias of their own: compare "
+    "them in this table only."
 )
 
 # %% [markdown]
 # (sec-jem-copies)=
-# ## Are the stored samples copies?
+# ## No more stored samples lie near a training digit than chance allows
 
 # %% tags=["hide-input"]
 stored = plus[0].snapshots[max(plus[0].snapshots)][20:40].float() / 255
@@ -1178,21 +1436,18 @@ show(
 Markdown(
     f"Median distance to the nearest training digit: {near.median():.1f} for "
     f"{len(near)} stored samples, {usual.median():.1f} for 200 test digits, "
-    "which cannot be copies. The least is "
-    f"{near.min():.1f}; a twentieth of the test digits are nearer than "
-    f"{usual.quantile(0.05):.1f}. "
-    + (
-        "None is suspiciously near."
-        if near.min() > usual.quantile(0.05)
-        else "Some are as near as few test digits are."
-    )
+    "which cannot be copies. A twentieth of the test digits are nearer than "
+    f"{usual.quantile(0.05):.1f}; of the stored samples "
+    f"{int((near < usual.quantile(0.05)).sum())} are, where {len(near) / 20:g} "
+    "would be expected of test digits. (Walked images carry specks, which "
+    "add to distances of pixels; this can hide a copy.)"
 )
 
 # %% [markdown]
 # (sec-jem-price)=
-# ## What the second law costs
+# ## A tenth of the weight classifies better, tells garments apart better, and draws nothing
 #
-# The weight of the generative term sets the exchange rate. The rows between 0 and 0.3 were added after the tests; every row is one seed.
+# The weight of the generative term sets the exchange rate. The rows between 0 and 0.3 were added after the tests; every row is one seed, so a best row is picked after looking, on the test digits.
 
 # %% tags=["hide-input"]
 rows = []
@@ -1202,9 +1457,10 @@ for weight, run in by_weight.items():
     row["ECE, %"] = m["ece"]
     row["area of E, garments"] = m["auroc of E, garments"]
     row["area of E, Persian digits"] = m["auroc of E, persian digits"]
+    row["attacked, ε = 0.1, %"] = m["pgd, 0.1"]
     row["Fréchet, memory"] = m.get("frechet, memory")
     rows.append(row)
-results_table(rows, percent=["accuracy, %", "ECE, %"])
+results_table(rows, percent=["accuracy, %", "ECE, %", "attacked, ε = 0.1, %"])
 
 # %% tags=["hide-input"]
 areas = {
@@ -1212,29 +1468,28 @@ areas = {
         run.metrics[f"auroc of E, {kind}"]["value"]
         for run in by_weight.values()
     ]
-    for kind in ("garments", "persian digits")
+    for kind in kinds
 }
-
-# %% tags=["hide-input"]
-worse = areas["persian digits"][-1] < areas["persian digits"][0]
-best, kin = (
+top, kin = (
     max(range(len(found)), key=found.__getitem__) for found in areas.values()
 )
+weights, begins = [*by_weight], plus[0].metrics["frechet, starts"]["value"]
+kept = by_weight[weights[top]].metrics.get("frechet, memory", {}).get("value")
+paid = bare.metrics["accuracy"]["value"] - plus[0].metrics["accuracy"]["value"]
 Markdown(
-    "From the first row to the last the classifier pays "
-    f"{100 * (bare.metrics['accuracy']['value'] - plus[0].metrics['accuracy']['value']):.1f} "
-    "points of accuracy. Garments are told apart best with the weight "
-    f"{[*by_weight][best]:g} ({areas['garments'][best]:.3f}), Persian digits "
-    f"with {[*by_weight][kin]:g} ({areas['persian digits'][kin]:.3f}). From "
-    "the first row to the last Persian digits are told apart "
-    f"{'worse' if worse else 'better'} ({areas['persian digits'][0]:.3f} to {areas['persian digits'][-1]:.3f})"
+    f"From the first row to the last the classifier pays {100 * paid:.1f} "
+    "points of accuracy. In this table, picked after looking, garments are "
+    f"told apart best with the weight {weights[top]:g} "
+    f"({areas['garments'][top]:.3f}), Persian digits with {weights[kin]:g} "
+    f"({areas['persian digits'][kin]:.3f}). "
     + (
-        ". They are strokes on black, and an energy that has learned what "
-        "strokes on black look like gives them a low energy: a density of "
-        "pixels is no doubt about classes."
-        if worse
-        else "."
+        f"The memory of weight {weights[top]:g} is further from digits "
+        f"({kept:.0f}) than where chains begin ({begins:.0f}): strangers and "
+        "attacks do not need samples that look like digits. "
+        if kept is not None and kept > begins
+        else ""
     )
+    + "A low density of pixels is something else than doubt about the class."
 )
 
 # %% [markdown]
@@ -1248,18 +1503,18 @@ Markdown(
 # | JEM | 92.90 | 38.40 |
 # | JEM++ | 93.73 | 37.12 |
 #
-# Those are wide residual networks of 28 layers, ten times as wide as usual, trained for 150 (JEM++) or 200 epochs (JEM) of colour photographs in the programs' default settings.
+# Those are wide residual networks of 28 layers, ten times as wide as usual, trained on colour photographs, for 200 epochs by the default of JEM's program and 150 in the script of JEM++, in recipes of their own: JEM by Adam without normalisation, JEM++ by plain gradient descent with batch normalisation. So the difference cannot be credited to start and bound.
 # Nothing here can be set beside these numbers: other images, a network about a thousand times smaller, other features, and this budget:
 
 # %% tags=["hide-input"]
-everyone = [start, *jems, *plus, *(table[cell] for cell in between)]
+everyone = [start, *jems, *plus, *(table[cell] for cell in mixed)]
 everyone += [run for weight, run in by_weight.items() if weight < 0.3]
-everyone += [twenty] if twenty else []
+everyone += later.values()
 minutes = sum(run.config["wall_seconds"] for run in everyone) / 60
 m = plus[0].metrics
 aims = [
-    ("accuracy, %", "accuracy", "≥", 0.992, 100),
-    ("ECE, %", "ece", "≤", 0.006, 100),
+    ("accuracy, %", "accuracy", "≥", 0.993, 100),
+    ("ECE, %", "ece", "≤", 0.005, 100),
     ("area, E, garments", "auroc of E, garments", "≥", 0.99, 1),
 ]
 
@@ -1279,7 +1534,9 @@ def aimed(what, ours, aim, reached, before, small):
 # %% tags=["hide-input"]
 rows = []
 for what, key, sign, aim, factor in aims:
-    value = sum(run.metrics[key]["value"] for run in plus) / len(plus)
+    values = torch.tensor([run.metrics[key]["value"] for run in plus])
+    value = values.mean().item()
+    error = values.std().item() / len(plus) ** 0.5 if len(plus) > 1 else 0.0
     before, small = (
         f"{factor * run.metrics[key]['value']:.3g}"
         for run in (start, by_weight[least])
@@ -1287,20 +1544,26 @@ for what, key, sign, aim, factor in aims:
     reached = value >= aim if sign == "≥" else value <= aim
     goal = f"{sign} {factor * aim:.3g}"
     rows.append(
-        aimed(what, f"{factor * value:.3g}", goal, reached, before, small)
+        aimed(
+            what,
+            f"{factor * value:.4g} ± {factor * error:.1g}",
+            goal,
+            reached,
+            before,
+            small,
+        )
     )
-cooled, first = (
-    named[name]["ECE at τ, %"].value for name in ("JEM++", "classifier")
-)
+after, first = (named[name]["ECE at τ, %"] for name in ("JEM++", "classifier"))
 ours = (
-    f"{100 * cooled:.2g}",
-    "≤ 0.6",
-    cooled <= 0.006,
-    f"{100 * first:.2g}",
+    f"{100 * after.value:.2g} ± {100 * after.error:.1g}",
+    "≤ 0.5",
+    after.value <= 0.005,
+    f"{100 * first.value:.2g}",
     "–",
 )
 rows.append(aimed("ECE at τ, %, first seed", *ours))
-ours = f"{away['JEM++']} of {len(plus)}", "0 of 3", not away["JEM++"], "–", "–"
+lost = ran_away["JEM++"]
+ours = f"{lost} of {len(plus)}", "0 of 3", not lost, "–", "–"
 rows.append(aimed("diverged trainings", *ours))
 results_table(rows)
 
@@ -1311,6 +1574,9 @@ Markdown(
     "for the energies. The price of the second law is seen in the first "
     "row: the same network as a plain classifier, trained on for as long, "
     f"has an accuracy of {100 * bare.metrics['accuracy']['value']:.2f} %. "
+    "The target for the raw calibration error of JEM++ lies beside "
+    f"{100 * named['JEM++']['bias, if perfect, %'].value:.2f} %, the bill of "
+    "a perfect classifier with its confidences. "
     f"The last column is one training, with the weight {least:g}, added after "
     "the tests; its memory is no digits "
     f"(Fréchet {by_weight[least].metrics['frechet, memory']['value']:,.0f}, "
@@ -1320,10 +1586,10 @@ Markdown(
 
 # %% [markdown]
 # There is no training on CIFAR-10 here: our hour of a processor went into digits.
-# JEM++ also brings back batch normalisation and plain gradient descent, which we did not try.
-# Two of the four cells of the table have one seed.
+# JEM++ also brings back batch normalisation, plain gradient descent and the reuse of later layers, which we did not try.
+# Two of the four cells of the table have one seed, and so have all rows that were added after the tests.
 # The generative term has a third of the published weight; with the full one a first trial, on validation digits, drew better and classified worse.
-# What the walks sample is no density at any temperature that could be named: JEM++ has no noise, and the bound acts.
+# What the walks sample is no density at any temperature that could be named: JEM++ has no noise.
 # And the plain JEM of the table has the step, noise and number of moves of its authors' program, but a network without residual blocks, a third of the weight, Adam's rate three times theirs, and chains kept in the range of pixels, which its program does not.
 #
 # ## Exercises
@@ -1339,7 +1605,7 @@ Markdown(
 # ```{solution-start} ex-jem-start
 # :class: dropdown
 # ```
-# Hardly anything: a linear classifier passes it, and it knows no strokes. A start below it has not been trained; a start above it may still be far from the 99 % that a small convolutional network reaches. (On CIFAR-10 a linear classifier of pixels stays far below 70 %, so that threshold does ask for a network; we do not run it here.)
+# Little: of the four below, the numbers say which fail it. A linear classifier knows no strokes; a start above 85 % may still be far from what a small convolutional network reaches. (On CIFAR-10 a linear classifier of pixels stays far below 70 %, so that threshold does ask for a network; we do not run it here.)
 # Four epochs of Adam for the linear one, on the same 10,000 digits; 2,000 test digits:
 
 # %%
@@ -1368,7 +1634,10 @@ guesses = {
     "our start": logits["classifier"][:2000].argmax(1),
 }
 for name, guess in guesses.items():
-    print(f"{name}: {100 * (guess == y_test[:2000]).double().mean():.1f} %")
+    found = mean_of((guess == y_test[:2000]).double())
+    verdict_85 = "fails" if found.value < 0.85 else "passes"
+    size = f"{100 * found.value:.1f} ± {100 * found.error:.1f} %"
+    print(f"{name}: {size}, {verdict_85} 85 %")
 
 # %% [markdown]
 # ```{solution-end}
@@ -1404,9 +1673,9 @@ with torch.enable_grad():
     ours = ours + 0.3 * (energy(x).mean() - energy(negatives).mean())
     sides = (ours, theirs)
     pairs = [torch.autograd.grad(one, [*net.parameters()]) for one in sides]
-torch.testing.assert_close(ours, theirs, atol=1e-3, rtol=1e-3)
+torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=1e-4)
 for a, b in zip(*pairs, strict=True):
-    torch.testing.assert_close(a, b, atol=1e-2, rtol=1e-2)
+    torch.testing.assert_close(a, b, atol=1e-4, rtol=1e-4)
 print(f"loss by hand {ours:.4f}, of the package {theirs:.4f}")
 
 # %% [markdown]
@@ -1426,7 +1695,7 @@ print(f"loss by hand {ours:.4f}, of the package {theirs:.4f}")
 # ```
 # $x_{t+1} = x_t + \alpha \nabla \log p(x_t) + \varepsilon\, \xi_t$, which is $x_t - \alpha \nabla E(x_t) + \varepsilon\, \xi_t$, and $x_{t+1} = \mathrm{clip}(x_t + \alpha\, \mathrm{clip}(\nabla \log p(x_t), -\ell, \ell), -1, 1)$.
 # The first belongs to $T = \varepsilon^2 / (2 \alpha)$ ({prf:ref}`prop-energy-temperature`), the second has no noise, $T = 0$.
-# By {prf:ref}`thm-jem-split` the cross-entropy's part is that of a plain classifier. The generative part is free of charge only if it changes nothing but the common size of logits; a network of few weights cannot change that alone.
+# By {prf:ref}`thm-jem-split` the cross-entropy's part is that of a plain classifier. The generative part is free of charge only if it changes nothing but the common size of logits; ours does not.
 
 # %%
 for name, run in {"JEM": jems[0], "JEM++": plus[0]}.items():
@@ -1450,7 +1719,7 @@ for name, run in {"JEM": jems[0], "JEM++": plus[0]}.items():
 # :class: dropdown
 # ```
 # All of it remains: 95 % of the chains go on from stored images. The Gaussians fill it at first, and replace noise for the other 5 %.
-# The classifier's energies say nothing of digits yet, as {prf:ref}`thm-jem-joint` promises: its training never looked at them.
+# The classifier's energies already rank what is near digits before what is far, though nobody trained them to: {prf:ref}`thm-jem-joint` says that cross-entropy does not determine them, not that they are noise. Low here means "a large logit", so a low energy is no certificate of a digit: the last line walks from noise and finds low energies that are none.
 
 # %%
 torch.manual_seed(seed)
@@ -1465,6 +1734,9 @@ for name, x in starts.items():
     far = frechet.distance(unsigned(x))
     print(f"{name}: squared Fréchet distance {far.value:.0f}")
     print(f"  energy under the classifier {mean_of(E)}")
+ends = walked(start.model, starts["noise"][:100])
+E = start.model.energy(ends).detach().double()
+print(f"walks of JEM from noise: energy under the classifier {mean_of(E)}")
 
 # %% [markdown]
 # ```{solution-end}
@@ -1482,17 +1754,18 @@ for name, x in starts.items():
 # :class: dropdown
 # ```
 # Differences of cells in a row or a column of {ref}`the table <sec-jem-runs>`. They are of one seed; the three seeds of two corners show how far seeds can be apart.
-# A walk of 20 moves with the bound, and one of 5 moves without it, would separate them: six cells, not four. We have trained the first from noise, after the tests (`twenty`):
+# Start, bound and number of moves are three choices of two: eight cells, not four. Two of the others were trained after the tests, 20 bounded moves from noise and five free ones from Gaussians.
+# From noise, bounded and free moves compare wrecks, which allows no conclusion about the moves. From Gaussians the cells with five moves, with and without the bound, separate it from the rest; at the end it {ref}`cuts few entries <sec-jem-stability>`.
 
 # %%
 accuracies = {k: run.metrics["accuracy"]["value"] for k, run in table.items()}
 for cell, value in accuracies.items():
     print(f"{cell}: {100 * value:.2f} %, memory {memory_of[cell]:.0f}")
-if twenty:
-    step = rested(twenty)
+for name, run in later.items():
+    step = rested(run)
     print(
-        "noise, bounded, 20 moves: "
-        f"{100 * twenty.metrics['accuracy']['value']:.2f} %, "
+        f"{name}: {100 * run.metrics['accuracy']['value']:.2f} %, "
+        f"memory {run.metrics['frechet, memory']['value']:.0f}, "
         f"{'did not diverge' if step is None else f'diverged at step {step}'}"
     )
 for name, runs in (("JEM", jems), ("JEM++", plus)):
@@ -1513,13 +1786,29 @@ for name, runs in (("JEM", jems), ("JEM++", plus)):
 # ```{solution-start} ex-jem-report
 # :class: dropdown
 # ```
-# Curves and the four buffers' images: {ref}`the four trainings <sec-jem-runs>`; samples by class: {ref}`the walks <sec-jem-samples>`; the papers' numbers: {ref}`the limits <sec-jem-report>`.
-# Not to be concluded: that JEM++ beats JEM on CIFAR-10, that three seeds show stability in general, or that the Fréchet distances here are FIDs.
+# Curves (of test accuracy, of the test cross-entropy, of the two sides of the generative term) and the four buffers' images: {ref}`the four trainings <sec-jem-runs>`; samples by class: {ref}`the walks <sec-jem-samples>`; the papers' numbers: {ref}`the limits <sec-jem-report>`.
 
 # %%
-for name in ("accuracy", "cross-entropy", "ece", "frechet, memory"):
-    one = plus[0].metrics[name]
-    print(f"JEM++, {name}: {one['value']:.4g} ± {one['error']:.1g}")
+said = [
+    over_seeds(plus, key) for key in ("accuracy", "ece", "frechet, memory")
+]
+said = [
+    (e["value"], e["error"]) if isinstance(e, dict) else (e.value, e.error)
+    for e in said
+]
+(acc, d_acc), (ece, d_ece), (old, d_old) = said
+print(
+    f"JEM++, {len(plus)} seeds: {100 * acc:.2f} ± {100 * d_acc:.2f} % accuracy "
+    f"(a plain classifier {100 * bare.metrics['accuracy']['value']:.2f} %), "
+    f"ECE {100 * ece:.1f} ± {100 * d_ece:.1f} %.\n"
+    f"Its memory is at a squared distance of {old:.0f} ± {d_old:.0f}, fresh starts "
+    f"at {plus[0].metrics['frechet, starts']['value']:.0f}, digits at "
+    f"{floor.value:.1f}.\n"
+    f"{ran_away['JEM']} of {len(jems)} trainings of plain, untuned JEM "
+    "diverged by our own rule.\n"
+    "Not to be concluded: that JEM++ beats JEM on CIFAR-10, that three seeds "
+    "show stability in general, or that these distances are FIDs."
+)
 
 # %% [markdown]
 # ```{solution-end}
@@ -1535,7 +1824,7 @@ for name in ("accuracy", "cross-entropy", "ece", "frechet, memory"):
 # ```{solution-start} ex-jem-bias
 # :class: dropdown
 # ```
-# All answers are in one bin. By {prf:ref}`thm-jem-ece` the bias is about $\sqrt{2 p (1 - p) / (\pi n)}$, below $10^{-3}$ for $n > 2 \cdot 0.99 \cdot 0.01 / (\pi \cdot 10^{-6}) \approx 6{,}300$. Bins matter where answers are spread over them: the bound grows like $\sqrt B$.
+# All answers are in one bin. By {prf:ref}`thm-jem-ece` the bias is about $\sqrt{2 p (1 - p) / (\pi n)}$, below $10^{-3}$ for $n > 2 \cdot 0.99 \cdot 0.01 / (\pi \cdot 10^{-6}) \approx 6{,}300$. Bins matter where answers are spread over them: the bound grows like $\sqrt J$.
 
 # %%
 for n in (1_000, 6_300, 25_000):
@@ -1560,7 +1849,7 @@ for bins in (5, 20, 100):
 # ```{solution-start} ex-jem-temperature
 # :class: dropdown
 # ```
-# At temperature 1 a step of $\alpha$ needs noise of $\sqrt{2 \alpha}$, which for $\alpha = 1$ covers the range of a pixel; steps would have to be a thousand times smaller, and chains as much longer. Learning with several noise levels is one way out ({ref}`denoising diffusion <ch:ddpm>`). We know of no joint energy of images that is walked at the temperature at which it classifies.
+# (The joint law at temperature $\tau$ has the marginal $\sum_y e^{f(x)[y] / \tau}$, the walk at $T$ belongs to $(\sum_y e^{f(x)[y]})^{1/T}$: they agree at 1.) At temperature 1 a step of $\alpha$ needs noise of $\sqrt{2 \alpha}$, which for $\alpha = 1$ covers the range of a pixel; steps would have to be a thousand times smaller, and chains as much longer. Learning with several noise levels is one way out ({ref}`denoising diffusion <ch:ddpm>`). We know of no joint energy of images that is walked at the temperature at which it classifies.
 
 # %%
 here = 2 * stored - 1
@@ -1576,10 +1865,10 @@ print(f"change of energy in 50 moves: {mean_of(fall)} nats")
 #
 # ## What else does a classifier know?
 #
-# Nothing yet, but it has room: the common size of its logits is free, and can be taught to say whether a thing is a parcel at all.
+# Something, and by accident: the common size of its logits is free, a plain classifier's own size already tells most garments from digits, and it can be taught to say whether a thing is a parcel at all.
 # The lesson is taught with dreams, and it goes well only if dreams can reach what the network wrongly thinks likely, or what is really so: from noise they did not, with bounded moves or free ones, and the training ran away; from Gaussians that know the classes they did.
-# The officer who has learned it draws digits, and is less sure of herself, by a factor that one number repairs; she also sorts a little worse than before.
-# And her doubt is about pixels: she would send back the bread, and let through a parcel with foreign writing.
+# The officer who has learned it draws digits, is more modest than she need be, and sorts a little worse than before; with a tenth of the lesson she draws nothing and doubts better.
+# And her doubt is about pixels: at full weight she would send back the bread, and let through a parcel with foreign writing.
 #
 # ## References
 #
