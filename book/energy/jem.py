@@ -893,7 +893,7 @@ for name, run in steep.items():
         found = slopes_at(run, x)
         row[f"median, {place}"] = f"{found.median():.3f}"
         row[f"above ℓ, {place}, %"] = mean_of((found > bound).double().mean(1))
-    if run.snapshots:
+    if run is not start:
         old = slopes_at(run, kept_at(run, max(run.snapshots)))
         row["above ℓ, memory, %"] = mean_of((old > bound).double().mean(1))
     rows.append({"above ℓ, memory, %": "–"} | row)
