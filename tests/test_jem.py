@@ -105,7 +105,7 @@ def test_a_training_that_runs_away_rests_and_its_step_is_remembered(scale):
     second = joint_energy_loss(model, (x, y), 8)
     second["loss"].mean().backward()
     assert int(model.diverged) == 7
-    assert all(not p.grad.any() for p in model.network.parameters())
+    assert all(p.grad is not None and not p.grad.any() for p in model.network.parameters())
     again = memory_of(model).age > 1
     assert torch.equal(memory_of(model).content[again], kept[again])  # it went nowhere
 
