@@ -893,10 +893,11 @@ for name, run in steep.items():
         found = slopes_at(run, x)
         row[f"median, {place}"] = f"{found.median():.3f}"
         row[f"above ℓ, {place}, %"] = mean_of((found > bound).double().mean(1))
+    row["above ℓ, memory, %"] = "–"
     if run is not start:
         old = slopes_at(run, kept_at(run, max(run.snapshots)))
         row["above ℓ, memory, %"] = mean_of((old > bound).double().mean(1))
-    rows.append({"above ℓ, memory, %": "–"} | row)
+    rows.append(row)
 results_table(rows, percent=[k for k in rows[0] if k.endswith("%")])
 
 # %% tags=["hide-input"]
@@ -904,14 +905,17 @@ far = slopes_at(jems[0], places["noise"]).median().item()
 text = (
     "Sizes of the entries of the slope, and the share of them that the bound "
     f"ℓ = {bound:g} would cut, at the end of each training (of JEM: at its "
-    "stop; its own walk has no bound). With the median slope of JEM near noise 20 moves of step "
+    "stop; its own walk has no bound). For the first row, with which all "
+    "begin, the bound would cut many entries; for JEM++ at its end the table "
+    "says how few. With the median slope of JEM near noise 20 moves of step "
     f"1 go {20 * far:.2f}, of a range of 2. "
 )
 if by_start and 20 * far < 1:
     text += (
-        "So most pixels of a chain stay where they began: it starves on a "
-        "plain, its energy stays far above that of the data, lowering the "
-        "energy of data always pays, and nothing limits it. "
+        "Half of its pixels move less than about that. This fits a chain "
+        "that starves on a plain: its energy stays far above that of the "
+        "data, lowering the energy of data always pays, and nothing limits "
+        "it. "
     )
 if "Gaussians, 5 moves, no bound" in later:
     free = later["Gaussians, 5 moves, no bound"]
