@@ -818,7 +818,7 @@ def stop_of(name, run):
         row["diverged at step"] = rested(run)
         by_gap = abs(found["gap"]) >= RUNAWAY
         row["by"] = "gap" if by_gap else "cross-entropy of a batch"
-        row["mean gap till then"] = run.history[0]["jem/gap"]
+        row["mean gap of epoch 1"] = run.history[0]["jem/gap"]
         for key in ("cross_entropy", "E of data", "E of negatives"):
             row[f"{key.replace('_', '-')} there"] = found[key]
     row["accuracy, %"] = run.metrics["accuracy"]
@@ -942,6 +942,7 @@ if "Gaussians, 5 moves, no bound" in later:
 Markdown(text)
 
 # %% [markdown]
+# That free walks from noise soon find energies below those of digits is seen in {ref}`an exercise <ex-jem-gaussians>`.
 # In {ref}`the plane <sec-energy-plane>` dreams overshot; here, in the end, they do not arrive. Either way nothing pushes up where the network wrongly is low.
 
 # %% [markdown]
@@ -1155,7 +1156,7 @@ Markdown(
 
 # %% [markdown]
 # (sec-jem-strangers)=
-# ## Strangers: training the size helps against garments, not against other digits
+# ## Strangers: at the weight 0.3 the size gains against garments, and loses against other digits
 #
 # Two signs of a stranger come for free: a low $\log p(x)$, which is the size, and a low $\max_y p(y \mid x)$, which is in the differences.
 # The table has, for each sign, the area under its ROC curve: the share of pairs (digit, stranger) in which the stranger looks stranger; 0.5 is chance. There are 1,000 test digits and as many garments (Fashion-MNIST) or Persian digits.
@@ -1568,10 +1569,11 @@ for what, key, sign, aim, factor in aims:
     )
     reached = value >= aim if sign == "≥" else value <= aim
     goal = f"{sign} {factor * aim:.3g}"
+    digits_of = 2 if factor > 1 else 3
     rows.append(
         aimed(
             what,
-            f"{factor * value:.4g} ± {factor * error:.1g}",
+            f"{factor * value:.{digits_of}f} ± {factor * error:.{digits_of}f}",
             goal,
             reached,
             before,
@@ -1893,7 +1895,7 @@ print(f"change of energy in 50 moves: {mean_of(fall)} nats")
 # Something, and by accident: the common size of its logits is free, a plain classifier's own size already tells most garments from digits, and it can be taught to say whether a thing is a parcel at all.
 # The lesson is taught with dreams, and it goes well only if dreams can reach what the network wrongly thinks likely, or what is really so: from noise they lost touch, with bounded moves or free ones, and the training ran away; from Gaussians that know the classes they kept it.
 # The officer who has learned it draws digits, is more modest than she need be, and sorts a little worse than before; with a tenth of the lesson she draws nothing and doubts better.
-# And her doubt is about pixels: at full weight she would send back the bread, and let through a parcel with foreign writing.
+# And her doubt is about pixels: at the weight 0.3 she would send back the bread, and let through a parcel with foreign writing.
 #
 # ## References
 #
