@@ -419,6 +419,7 @@ def falling(net, x):
     return -slopes_of(net, x)[1]
 
 
+# %%
 def reach(walk):
     """How far walks on eight random networks come, pixel by pixel."""
     ends = [
@@ -647,6 +648,7 @@ table = {("noise", "free"): jems[0]}
 for cell, choices in mixed.items():
     table[cell] = train(jem, epochs, seed, subset, **choices)
 table["Gaussians", "bounded"] = plus[0]
+# %%
 by_weight = {
     weight: train(jem, epochs, seed, subset, weight=weight)
     for weight in ((0.0,) if subset else (0.0, 0.01, 0.03, 0.1))
@@ -672,6 +674,7 @@ def rested(run):
     return None if step < 0 else step
 
 
+# %% tags=["hide-input"]
 def at_stop(run):
     """The terms of the step at which a training diverged, or none."""
     start = "jem/diverged, "
@@ -903,12 +906,14 @@ results_table(rows, percent=[k for k in rows[0] if k.endswith("%")])
 
 # %% tags=["hide-input"]
 far = slopes_at(jems[0], places["noise"]).median().item()
+cut = [row["above ℓ, Gaussian starts, %"].value for row in rows]
 text = (
     "Sizes of the entries of the slope, and the share of them that the bound "
     f"ℓ = {bound:g} would cut, at the end of each training (of JEM: at its "
-    "stop; its own walk has no bound). For the first row, with which all "
-    "begin, the bound would cut many entries; for JEM++ at its end the table "
-    "says how few. With the median slope of JEM near noise 20 moves of step "
+    "stop; its own walk has no bound). At Gaussian starts the bound would "
+    f"cut {cut[0]:.0%} in the first row, with which all begin, and "
+    f"{cut[2]:.1%} in that of JEM++. "
+    "With the median slope of JEM near noise 20 moves of step "
     f"1 go {20 * far:.2f}, of a range of 2. "
 )
 if by_start:
@@ -926,6 +931,7 @@ if by_start:
         "flatter than that of the first row, so that new chains get less far; "
         "but the buffers show strokes by then. "
     )
+# %% tags=["hide-input"]
 if "Gaussians, 5 moves, no bound" in later:
     free = later["Gaussians, 5 moves, no bound"]
     text += (
@@ -942,7 +948,7 @@ Markdown(text)
 
 # %% [markdown]
 # That free walks from noise soon find energies below those of digits is seen in {ref}`an exercise <ex-jem-gaussians>`.
-# In {ref}`the plane <sec-energy-plane>` dreams overshot; here they end below the data first and above them at the stop, also with the bound.
+# In {ref}`the plane <sec-energy-plane>` dreams overshot. Here the table shows something else: free walks from noise end on average below the data, until at the stop they are above; bounded ones of five moves are above already on average.
 
 # %% [markdown]
 # (sec-jem-calibration)=
@@ -1136,6 +1142,7 @@ def verdict(row, error, bias):
     return "more than its bias" if over else "within its bias"
 
 
+# %% tags=["hide-input"]
 told = [
     f"{name}: {verdict(row, 'ECE, %', 'bias, if perfect, %')}, at τ "
     f"{verdict(row, 'ECE at τ, %', 'bias at τ, %')}"
@@ -1172,6 +1179,7 @@ def over_seeds(runs, key):
     )
 
 
+# %% tags=["hide-input"]
 kinds, signs = ("garments", "persian digits"), ("E", "max p")
 compared = {name: [run] for name, run in models.items()}
 compared[f"JEM++, mean of {len(plus)}"] = plus
@@ -1227,6 +1235,7 @@ pairs = {
 }
 
 
+# %% tags=["hide-input"]
 def counted(kind):
     """In how many seeds E is the better sign, or max p, beyond two errors."""
     ahead = [
@@ -1241,6 +1250,7 @@ means = {
     for name in ("classifier", "JEM++")
     for what, x in (("digits", ink[0]), ("Persian digits", persian))
 }
+# %% tags=["hide-input"]
 Markdown(
     "Of the "
     f"{len(plus)} seeds of JEM++, E is the better sign than max p beyond two "
@@ -1300,6 +1310,7 @@ def rivalry(classify, y):
     return two
 
 
+# %% tags=["hide-input"]
 def survivors(model, epsilon=0.1):
     """Which of 150 answers are right, without and after a walk, by attack."""
     n = min(150, len(x_test))
@@ -1502,6 +1513,7 @@ top, kin = (
 weights, begins = [*by_weight], plus[0].metrics["frechet, starts"]["value"]
 kept = by_weight[weights[top]].metrics.get("frechet, memory", {}).get("value")
 paid = bare.metrics["accuracy"]["value"] - plus[0].metrics["accuracy"]["value"]
+# %% tags=["hide-input"]
 Markdown(
     f"From the first row to the last the classifier pays {100 * paid:.1f} "
     "points of accuracy. In this table, picked after looking, garments are "
@@ -1580,6 +1592,7 @@ for what, key, sign, aim, factor in aims:
             small,
         )
     )
+# %% tags=["hide-input"]
 after, first = (named[name]["ECE at τ, %"] for name in ("JEM++", "classifier"))
 ours = (
     f"{100 * after.value:.2g} ± {100 * after.error:.1g}",
@@ -1826,6 +1839,7 @@ said = [
     for e in said
 ]
 (acc, d_acc), (ece, d_ece), (old, d_old) = said
+# %%
 print(
     f"JEM++, {len(plus)} seeds: {100 * acc:.2f} ± {100 * d_acc:.2f} % accuracy "
     f"(a plain classifier {100 * bare.metrics['accuracy']['value']:.2f} %), "
