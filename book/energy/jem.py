@@ -1362,7 +1362,7 @@ Markdown(
         "vanishing slope alone does not explain its failure, and the walk "
         "taken as the identity is what is left. To differentiate through the "
         "walk we did not try."
-        if all(gain.value > -2 * gain.error for gain in gains)
+        if all(gain.value >= -2 * gain.error for gain in gains)
         else " Some answers fall to the margin alone: there the slope of the "
         "cross-entropy had vanished."
     )
