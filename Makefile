@@ -93,6 +93,7 @@ bench: .venv/.ready
 	.venv/bin/python tests/bench/states.py
 	.venv/bin/python $(PIP) --no-deps "nflows==0.14" "normflows==1.7.3" "zuko==1.6.0"
 	.venv/bin/python tests/bench/flows.py
+	.venv/bin/python tests/bench/energy.py
 
 findings:
 	@PYTHON=$(PYTHON) findings/run.sh

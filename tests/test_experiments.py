@@ -30,6 +30,7 @@ BASE = {
     "halves_image_flow": THIN,
     "realnvp": THIN,
     "energy_model": {"width": 4, "steps": 2},
+    "jem": {"moves": 2},
     "glow": dict(widths=(8, 8)),
     "face_glow": dict(steps=(1, 1), widths=(8, 8)),
     "residual_points": dict(blocks=2, width=8),
@@ -94,6 +95,11 @@ CHANGED = {
     ),
     "point_energy": dict(
         steps=3, step=0.1, limit=0.01, memory=0, weight=1.0, rate=1e-4, horizon=13
+    ),
+    "joint_classifier": dict(data="fashion-mnist", width=8, horizon=13),
+    "jem": dict(
+        gaussians=False, proximal=False, weight=0.0, moves=3, limit=1e-7, memory=8, images=7,
+        rate=1e-4, horizon=13,
     ),
     "glow": dict(
         data="mnist", steps=(1, 2), widths=(16, 8), labels=False, images=7, rate=1e-4, horizon=13
@@ -210,6 +216,8 @@ SETTINGS = {  # player: optimizer, rate, betas, updates in a step
     ("realnvp", ()): {"flow": (ADAM, 5e-3, (0.9, 0.99), 1)},
     ("energy_model", ()): {"energy": (ADAM, 2e-3, (0.0, 0.999), 1)},
     ("point_energy", ()): {"energy": (ADAM, 3e-3, (0.0, 0.999), 1)},
+    ("joint_classifier", ()): {"classifier": (ADAM, 2e-3, (0.9, 0.999), 1)},
+    ("jem", ()): {"jem": (ADAM, 3e-4, (0.9, 0.999), 1)},
     ("glow", ()): {"flow": (ADAM, 3e-3, (0.9, 0.99), 1)},
     ("face_glow", ()): {"flow": (ADAM, 3e-3, (0.9, 0.99), 1)},
     ("residual_points", ()): {"flow": (ADAM, 1e-2, (0.9, 0.999), 1)},
@@ -230,7 +238,7 @@ BATCHES = {
     "image_gpt": 16, "copying": 32, "induction_heads": 32, "digit_sequence": 16,
     "point_flow": 200, "halves_image_flow": 32, "realnvp": 32, "point_energy": 200,
     "glow": 32, "face_glow": 32, "residual_digits": 32, "residual_points": 200,
-    "continuous_points": 200,
+    "continuous_points": 200, "jem": 64,
 }  # fmt: skip
 CLIPPED = ("made", "pixel_cnn", "image_gpt", "copying", "induction_heads", "digit_sequence")
 AVERAGED = {"ddpm": (0.999, 1.0)} | dict.fromkeys(CLIPPED, (0.0, 1.0))  # decay, largest gradient
@@ -299,6 +307,7 @@ def test_clothes_are_mirrored_and_shifted_and_digits_are_only_shifted():
 def test_what_is_trained_on_moved_images_and_what_is_not():
     moved = {"classifier": flip_and_shift, "extractor": flip_and_shift}
     moved |= dict.fromkeys(("made", "pixel_cnn", "image_gpt"), redrawn)
+    moved["joint_classifier"] = shift
     for name, experiment in EXPERIMENTS.items():
         assert experiment().augment is moved.get(name, stored)
     assert EXPERIMENTS["extractor"](data="mnist").augment is shift

@@ -56,6 +56,8 @@ CANNOT = [  # choices that every recipe takes, and no measure
     ("point_flow", {}, 1, "watching it fails: needs two or more observations"),
     ("halves_image_flow", {}, 1, "watching it fails: needs two or more observations"),
     ("realnvp", {}, 1, "watching it fails: needs two or more observations"),
+    ("joint_classifier", {}, 1, "watching it fails: needs two or more observations"),
+    ("jem", {}, 1, "watching it fails: needs two or more observations"),
     ("energy_model", {}, 1, "watching it fails: needs two or more observations"),
     ("point_energy", {}, 1, "watching it fails: needs two or more observations"),
     ("glow", {}, 1, "watching it fails: needs two or more observations"),

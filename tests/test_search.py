@@ -69,6 +69,8 @@ WANTED = {
         restricted Boltzmann machine/RBM, replay buffer, MALA/Metropolis-adjusted Langevin,
         noise-contrastive estimation/noise contrastive estimation/NCE,
         annealed importance sampling/AIS""",
+    "energy/jem": """JEM/joint energy-based model/JEM++, calibration/calibration error/ECE,
+        reliability diagram, temperature scaling""",
     "diffusion/score_matching": """score matching, denoising score matching, score function,
         sliced score matching, Langevin dynamics, annealed Langevin dynamics, Tweedie's formula""",
     "diffusion/ddpm": """diffusion/diffusion model/diffusion models/DDPM, U-Net,

@@ -86,6 +86,8 @@ def put_in_place(patch: pytest.MonkeyPatch) -> None:
         "companion.experiments.residual.first_images": lambda name, n: load(name, f"first {n}"),
         "companion.experiments.energy.load": load,
         "companion.experiments.energy.first_images": lambda name, n: load(name, f"first {n}"),
+        "companion.experiments.joint.load": load,
+        "companion.experiments.joint.first_images": lambda name, n: load(name, f"first {n}"),
         "companion.experiments.sequences.digits": lambda *asked: load_binary(repr(asked)),
         "companion.experiments.sequences.dataset": recalled,
         "companion.experiments.faces.load_faces": load_faces,

@@ -51,6 +51,7 @@ CUTS = {
     "adversarial/gan": ("fig-gan-walk", 0.0, 0.0, 0.635),
     "adversarial/wgan": ("fig-wgan-surfaces", 0.255, 0.0, 0.745),
     "energy/energy": ("fig-energy-table", 0.12, 0.0, 1.0),
+    "energy/jem": ("fig-jem-table", 0.2, 0.0, 1.0),
     "diffusion/score_matching": ("fig-score-matching-fields", 0.1, 0.05, 0.42),
     "diffusion/ddpm": ("fig-ddpm-guess", 0.087, 0.1, 0.84),
     "diffusion/ddim": ("fig-ddim-edit", 0.0, 0.075, 0.74),

@@ -16,6 +16,7 @@ from companion.experiments.faces import (
 )
 from companion.experiments.flows import face_glow, glow, halves_image_flow, point_flow, realnvp
 from companion.experiments.images import autoencoder, classifier, extractor, extractor_of, vae
+from companion.experiments.joint import jem, joint_classifier
 from companion.experiments.residual import continuous_points, residual_digits, residual_points
 from companion.experiments.sequences import copying, digit_sequence, induction_heads
 from companion.experiments.sprites import beta_tcvae, beta_vae
@@ -30,7 +31,7 @@ KNOWN = (
     four_layer_face_vae, face_vae, face_reader, gan, wgan, ddpm, digit_network,
     made, pixel_cnn, image_gpt, point_flow, halves_image_flow, realnvp,
     glow, face_glow, residual_points, continuous_points, residual_digits, energy_model,
-    point_energy, copying, induction_heads, digit_sequence,
+    point_energy, joint_classifier, jem, copying, induction_heads, digit_sequence,
 )  # fmt: skip
 EXPERIMENTS = {experiment.__name__: experiment for experiment in KNOWN}
 
@@ -96,6 +97,8 @@ __all__ = [
     "halves_image_flow",
     "image_gpt",
     "induction_heads",
+    "jem",
+    "joint_classifier",
     "made",
     "measure_by_name",
     "pixel_cnn",

@@ -1,5 +1,6 @@
 """Chapter `latent/vae`: autoencoders, VAEs and classifiers on small grey images."""
 
+from collections.abc import Callable
 from functools import cache, partial
 
 import torch
@@ -93,12 +94,21 @@ def extractor(data: str = "fashion-mnist", horizon: int = 20) -> Recipe:
     return Recipe(model, {"extractor": player}, source, augment=moved, watch=of_labels)
 
 
-@cache
 def extractor_of(data: str = "fashion-mnist") -> Run:
     """Recall the published extractor of a data set. Raises ValueError where there is none."""
-    runs = [run for run in all_runs(starts="extractor") if run.config["experiment"] == "extractor"]
+    return pinned(extractor, data)
+
+
+@cache
+def pinned(experiment: Callable[..., Recipe], data: str) -> Run:
+    """Recall the published run of an experiment on a data set, for others to stand on.
+
+    Raises ValueError where there is none.
+    """
+    kind = experiment.__name__
+    runs = [run for run in all_runs(starts=kind) if run.config["experiment"] == kind]
     known = {run.config["choices"]["data"]: run for run in runs}
     if data not in known:
-        raise ValueError(f"no pinned extractor for {data!r} {nearest(data, known)}")
+        raise ValueError(f"no pinned {kind} for {data!r} {nearest(data, known)}")
     with torch.random.fork_rng():  # found or remembered, it draws no number of the caller's
-        return recall(known[data], extractor(**known[data].config["choices"]).model)
+        return recall(known[data], experiment(**known[data].config["choices"]).model)

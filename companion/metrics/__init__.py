@@ -6,9 +6,17 @@ from companion.metrics.aggregate import (
     kl_decomposition,
     mutual_information_gap_of_posteriors,
 )
+from companion.metrics.areas import outlier_area
+from companion.metrics.calibration import (
+    Reliability,
+    binning_bias,
+    calibration_error,
+    reliability,
+)
 from companion.metrics.classification import (
     accuracy,
     fgsm,
+    pgd,
     robust_accuracies,
     robust_accuracy,
     uphill,
@@ -42,11 +50,11 @@ from companion.metrics.terms import mean_terms
 
 __all__ = [
     "Decomposition", "Estimate", "Frechet", "ImportanceScores", "InformationGap", "Overlap",
-    "SeparatedPredictability", "accuracy", "active_units", "class_histogram",
-    "effective_classes", "elbo_terms", "extrapolated_distance", "fgsm", "frechet_distance",
-    "gaussian_distance", "imbalance", "importance_scores", "importance_weighted_nll",
-    "kl_decomposition", "linear_probe", "mean_of", "mean_terms",
-    "mutual_information_gap", "mutual_information_gap_of_posteriors", "overlap",
-    "radial_spectrum", "robust_accuracies", "robust_accuracy", "separated_predictability",
-    "signal_to_noise", "similarity", "uphill",
+    "Reliability", "SeparatedPredictability", "accuracy", "active_units", "binning_bias",
+    "calibration_error", "class_histogram", "effective_classes", "elbo_terms",
+    "extrapolated_distance", "fgsm", "frechet_distance", "gaussian_distance", "imbalance",
+    "importance_scores", "importance_weighted_nll", "kl_decomposition", "linear_probe", "mean_of",
+    "mean_terms", "mutual_information_gap", "mutual_information_gap_of_posteriors",
+    "outlier_area", "overlap", "pgd", "radial_spectrum", "reliability", "robust_accuracies",
+    "robust_accuracy", "separated_predictability", "signal_to_noise", "similarity", "uphill",
 ]  # fmt: skip

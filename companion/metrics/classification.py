@@ -52,6 +52,25 @@ def fgsm(
     return (x + epsilon * signs).clamp(0, 1).detach()
 
 
+def pgd(
+    classify: Classify, x: Tensor, y: Tensor, epsilon: float, steps: int = 10, seed: int = 0
+) -> Tensor:
+    """Attack by projected gradient ascent on the loss, from a random start (Madry et al. 2018).
+
+    Each step goes 2.5 epsilon / steps along the sign of the gradient, then back to within epsilon
+    of x in each pixel and to [0, 1]. Raises ValueError as `fgsm` does, or for fewer than 1 step.
+    """
+    if steps < 1:
+        raise ValueError(f"needs 1 or more steps, got {steps}")
+    low, high = (fgsm(classify, x, y, epsilon, torch.full_like(x, s)) for s in (-1.0, 1.0))
+    draw = torch.Generator().manual_seed(seed)
+    moved = low + (high - low) * torch.rand(x.shape, generator=draw).to(x)
+    for _ in range(steps):
+        moved = moved + 2.5 * epsilon / steps * uphill(classify, moved, y)
+        moved = torch.minimum(torch.maximum(moved, low), high)
+    return moved.detach()
+
+
 def robust_accuracy(
     classify: Classify, x: Tensor, y: Tensor, epsilon: float, batch: int = 1000
 ) -> Estimate:

@@ -123,9 +123,13 @@ class EnergyModel(nn.Module):
         x = torch.rand(n, *self.shape, generator=generator).to(place)
         return self.walk.low + (self.walk.high - self.walk.low) * x
 
+    def fresh(self, n: int, generator: torch.Generator | None = None) -> Tensor:
+        """Where n chains begin anew, (n, ...): in noise, unless a model knows better."""
+        return self.noise(n, generator)
+
     def begin(self, n: int, y: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
         """Where n chains start, (n, ...), and the slots that they came from, if any."""
-        x = self.noise(n)
+        x = self.fresh(n)
         if self.memory is None:
             return x, None
         slots = self.memory.slots(n, y)

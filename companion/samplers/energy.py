@@ -33,13 +33,13 @@ def walked(
 
 
 def from_noise(model: EnergyModel, n: int, walk: Walk | None = None, at_once: int = 100) -> Tensor:
-    """Walk from n fixed noises, with classes in turn: (n, ...), on the CPU."""
+    """Walk from n fixed fresh starts, with classes in turn: (n, ...), on the CPU."""
     found = []
     device = next(model.network.parameters()).device
     for begin in range(0, n, at_once):
         rows = torch.arange(begin, min(begin + at_once, n))
         generator = torch.Generator().manual_seed(begin)
-        x = model.noise(len(rows), generator)
+        x = model.fresh(len(rows), generator)
         y = (rows % model.classes).to(device) if model.classes else None
         found.append(walked(model, x, y, walk, generator).cpu())
     return torch.cat(found)
