@@ -16,6 +16,7 @@ from companion.models.bijections import (
     Permutation,
     Squeeze,
 )
+from companion.models.continuous import Continuous, Field
 from companion.models.dequantise import LearnedNoise, uniform_noise
 from companion.models.flows import (
     CHECKERBOARD,
@@ -28,8 +29,6 @@ from companion.models.flows import (
 )
 from companion.models.glow import ActNorm, Glow, Invertible1x1
 from companion.models.residual import (
-    Continuous,
-    Field,
     ResidualBlock,
     Roulette,
     residual_image_flow,

@@ -8,11 +8,10 @@ import torch
 from torch.nn import functional as F
 
 from companion.models.bijections import Flatten
+from companion.models.continuous import Continuous, Field
 from companion.models.flows import Flow, check_inverse
 from companion.models.residual import (
     READING,
-    Continuous,
-    Field,
     ResidualBlock,
     Roulette,
     Series,

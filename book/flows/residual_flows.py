@@ -68,12 +68,11 @@ from companion.figures import (
 )
 from companion.metrics import Estimate, mean_of
 from companion.models.bijections import back_through
-from companion.models.flows import check_inverse
 
 # %% tags=["hide-input"]
+from companion.models.continuous import Continuous, Field
+from companion.models.flows import check_inverse
 from companion.models.residual import (
-    Continuous,
-    Field,
     ResidualBlock,
     Roulette,
     Series,

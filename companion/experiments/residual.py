@@ -8,11 +8,10 @@ from torch import nn
 from companion.experiments.flows import POINTS, first_images, shown
 from companion.maths import cosine
 from companion.measures.residual import of_bits, of_few
+from companion.models.continuous import Continuous, Field
 from companion.models.flows import Flow
 from companion.models.glow import ActNorm
 from companion.models.residual import (
-    Continuous,
-    Field,
     Roulette,
     residual_image_flow,
     residual_plane_flow,
