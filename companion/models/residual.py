@@ -113,9 +113,9 @@ class ResidualBlock(nn.Module):
     points of up to `EXACT` numbers; beyond, it is the long series of `READING`, along one probe.
     """
 
-    def __init__(self, net: LipschitzNet, roulette: Roulette) -> None:
+    def __init__(self, net: LipschitzNet, roulette: Roulette | None = None) -> None:
         super().__init__()
-        self.net, self.roulette = net, roulette
+        self.net, self.roulette = net, roulette or Roulette()
 
     def forward(self, x: Tensor) -> Both:
         """Add g(x)."""
@@ -228,7 +228,6 @@ def residual_plane_flow(
     blocks: int = 12, width: int = 32, bound: float = 0.97, roulette: Roulette | None = None
 ) -> Flow:
     """Flow of points in the plane: actnorm, then residual blocks."""
-    roulette = roulette or Roulette()
     nets = (dense_lipschitz(2, width, bound=bound) for _ in range(blocks))
     return Flow([ActNorm(2), *(ResidualBlock(net, roulette) for net in nets)], 2)
 
@@ -237,13 +236,9 @@ def residual_image_flow(
     blocks: Sequence[int] = (8, 8), width: int = 16, bound: float = 0.98, side: int = 28,
     margin: float = MARGIN, roulette: Roulette | None = None,
 ) -> ImageFlow:  # fmt: skip
-    """Image flow: at each scale a squeeze and so many residual blocks with actnorm between.
-
-    Raises ValueError unless 2 to the number of scales divides the side.
-    """
+    """At each scale a squeeze, then blocks and actnorms; ValueError if the side does not fit."""
     if side % 2 ** len(blocks):
         raise ValueError(f"needs a side that {2 ** len(blocks)} divides, got {side}")
-    roulette = roulette or Roulette()
     layers: list[nn.Module] = [Logit(LEVELS, margin)]
     for scale, many in enumerate(blocks, 1):
         shape = (4**scale, side // 2**scale, side // 2**scale)
