@@ -15,13 +15,14 @@ from companion.models.dequantise import uniform_noise
 from companion.models.residual import READING, Roulette, read_layers
 
 FEW, EVERY = 200, 5  # test images watched; which ones are read at the end
+TRIAL, BRIEF = 1000, 20  # with fewer test images than the first, so many are read
 WHOLE, PART = 16, 50  # images with all of their determinants; images at a time
 COIN = Roulette(10, 0.5)  # as in training: its variance is infinite where a block is too steep
 
 
 def of_few(model: Any, data: Dataset) -> Mapping[str, Estimate]:
-    """Nats of the first 200 test images."""
-    return nats(model, data, FEW)
+    """Nats of the first 200 test images; of fewer than 1,000, of the first 20."""
+    return nats(model, data, FEW if len(data.test[0]) >= TRIAL else BRIEF)
 
 
 @torch.no_grad()
@@ -29,7 +30,8 @@ def of_bits(model: Any, data: Dataset) -> Mapping[str, Estimate]:
     """Bits per dimension of every fifth test image by a long series; of all by a coin, beside.
 
     Of the first 200 of every fifth: the variance of a reading, from two of them. On 16: the exact
-    bits, and what both readings of the same noise miss. Fewer than ten test images are all read.
+    bits, and what both readings of the same noise miss. Of fewer than 1,000 test images, the first
+    20 are all there are, for short trials.
     """
     size = data.test[0][0].numel() * math.log(2)
 
@@ -38,6 +40,7 @@ def of_bits(model: Any, data: Dataset) -> Mapping[str, Estimate]:
         return torch.cat([-log_prob(model, part, coin) / size for part in y.split(many)])
 
     pixels = data.examples("test")[0]
+    pixels = pixels if len(pixels) >= TRIAL else pixels[:BRIEF]
     by_coin = torch.cat([bits(noisy(part), COIN, AT_ONCE) for part in pixels.split(AT_ONCE)])
     apart = EVERY if len(pixels) >= 2 * EVERY else 1
     y = noisy(pixels[::apart])
