@@ -90,8 +90,8 @@ sketch.node("soft", 330, 40, "p(y | x)", size=(72, 30))
 sketch.node("sum", 330, 130, "log p(x)", size=(72, 30))
 sketch.link("x", "f").link("f", "logits")
 sketch.link("logits", "soft").link("logits", "sum", dashed=True)
-sketch.words(275, 26, "their differences", small=True)
-sketch.words(266, 152, "their size: log Σ exp", small=True)
+sketch.words(212, 44, "their differences", small=True)
+sketch.words(204, 130, "their size: log Σ exp", small=True)
 sketch.show(
     "One network, two laws. The differences of the logits are the class "
     "given the image; their common size, which a classifier leaves free, "

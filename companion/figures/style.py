@@ -27,6 +27,8 @@ COLOURS = {
     "flow": "#0E5A4F",
     "gan": "#E0569B",
     "energy": "#A0410D",
+    "jem": "#1B9ACB",
+    "jem++": "#B4479B",
     "diffusion": "#5B1A8E",
 }
 # Dash and marker: colour never carries the meaning alone.
@@ -41,6 +43,8 @@ LINES = {
     "flow": ("-", "P"),
     "gan": ("-", "X"),
     "energy": ("-", "*"),
+    "jem": ("-", "h"),
+    "jem++": ("-", "d"),
     "diffusion": ("-", "p"),
 }
 # For what is no model of the list, e.g. the classes of a data set; beside models, greys.
