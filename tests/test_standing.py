@@ -9,7 +9,7 @@ import torch
 from toys import denoiser, denoising, mlp
 
 from companion.__main__ import main
-from companion.experiments import EXPERIMENTS
+from companion.experiments import EXPERIMENTS, asked_of
 from companion.files import RunError
 from companion.recipes import Player, Recipe, first_phase
 from companion.runs import Run, find, publish, standing
@@ -138,3 +138,11 @@ def test_a_recipe_may_stand_on_runs_that_only_its_measures_use():
         return replace(denoiser(), stands_on=(first,))
 
     assert train(judged, 1).config["stands_on"] == standing([first])
+
+
+def test_a_choice_of_several_numbers_comes_back_as_it_was_asked():
+    """JSON keeps a list of it, which is another value than the experiment's own tuple."""
+    usual = {"blocks": [8, 8], "width": 16}
+    experiment, choices = asked_of("r", {"experiment": "residual_digits", "choices": usual})
+    assert experiment is EXPERIMENTS["residual_digits"]
+    assert choices == {"blocks": (8, 8), "width": 16} and usual["blocks"] == [8, 8]
