@@ -358,19 +358,19 @@ check("thm-residual-lipschitz", about="Jacobian", of="points").at_most(
 # *LipSwish* is $a\, \mathrm{sigmoid}(\beta a) / 1.1$ with a learned $\beta > 0$ {cite:p}`chen2019residual`: the slope of $a\, \mathrm{sigmoid}(\beta a)$ is at most 1.0998 for every $\beta$, which only stretches the axis.
 
 # %% tags=["hide-input"]
-sketch = Sketch(520, 170)
+sketch = Sketch(384, 236)
 names = ("x", "logit", "squeeze", "8 ×", "squeeze", "8 ×", "Gaussian")
-for k, name in enumerate(names):
-    sketch.node(f"a{k}", 36 + 74 * k, 34, name, size=(64, 28), lit="8" in name)
-    if k:
-        sketch.link(f"a{k - 1}", f"a{k}")
 inside = ("3 × 3", "LipSwish", "1 × 1", "LipSwish", "3 × 3", "+", "actnorm")
-for k, name in enumerate(inside):
-    sketch.node(f"b{k}", 36 + 74 * k, 116, name, size=(64, 28), lit=k < 5)
-    if k:
-        sketch.link(f"b{k - 1}", f"b{k}")
-sketch.words(260, 72, "8 ×: a block and an actnorm, eight times", small=True)
-sketch.words(184, 154, "g: each convolution bounded by 0.98", small=True)
+for name, chain, top in (("a", names, 26), ("b", inside, 142)):
+    for k, words in enumerate(chain):  # four to the right, three back
+        x, y = (k, top) if k < 4 else (7 - k, top + 46)
+        lit = "8" in words if name == "a" else k < 5
+        at = 50 + 94 * x, y
+        sketch.node(f"{name}{k}", *at, words, size=(76, 28), lit=lit)
+        if k:
+            sketch.link(f"{name}{k - 1}", f"{name}{k}")
+sketch.words(192, 108, "8 ×: a block and an actnorm, eight times", small=True)
+sketch.words(192, 224, "g: each convolution bounded by 0.98", small=True)
 sketch.show(
     "The residual flow of the digits below. At each of two scales come eight "
     "blocks, with an actnorm before the first and after each; all 784 numbers "
