@@ -69,7 +69,7 @@ WANTED = {
         noise-contrastive estimation/noise contrastive estimation/NCE,
         annealed importance sampling/AIS""",
     "energy/jem": """JEM/joint energy-based model/JEM++, calibration/calibration error/ECE,
-        reliability diagram, temperature scaling""",
+        reliability diagram""",
     "diffusion/score_matching": """score matching, denoising score matching, score function,
         sliced score matching, Langevin dynamics, annealed Langevin dynamics, Tweedie's formula""",
     "diffusion/ddpm": """diffusion/diffusion model/diffusion models/DDPM, U-Net,

@@ -1067,7 +1067,7 @@ check("thm-jem-ece", about="many bins", of="sets of answers").at_most(
 # %% [markdown]
 # Now the models, on 10,000 test digits.
 # The generative term pulls on the size of logits, so it changes the confidence of a classifier without asking it.
-# The usual repair is one number: divide the logits by a temperature $\tau$ that makes the cross-entropy least on held-out images {cite:p}`guo2017calibration`. All training digits were seen by the classifier with which every training began; so we fit $\tau$ on one half of the test digits and apply it to the other, both ways (added after the tests).
+# The usual repair, *temperature scaling*, is one number: divide the logits by a temperature $\tau$ that makes the cross-entropy least on held-out images {cite:p}`guo2017calibration`. All training digits were seen by the classifier with which every training began; so we fit $\tau$ on one half of the test digits and apply it to the other, both ways (added after the tests).
 # No answer changes. The row JEM is the network at its stop.
 
 # %% tags=["hide-input"]

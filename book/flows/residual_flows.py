@@ -86,11 +86,13 @@ from companion.nets.lipschitz import (
     dense_lipschitz,
     slopes,
 )
+from companion.runs import published_seed
 from companion.samplers.solvers import runge_kutta
 from companion.train import train
 from companion.worlds.gaussians import eight_gaussians_density
 
 # %% tags=["hide-input"]
+seed = published_seed(residual_digits, seed, epochs)
 generator = torch.Generator().manual_seed(seed)
 
 
