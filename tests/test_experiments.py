@@ -98,7 +98,7 @@ CHANGED = {
     ),
     "joint_classifier": dict(data="fashion-mnist", width=8, horizon=13),
     "jem": dict(
-        gaussians=False, proximal=False, weight=0.0, moves=3, limit=1e-7, memory=8, images=7,
+        gaussians=False, proximal=False, weight=0.0, moves=3, limit=1e-7, memory=20, images=7,
         rate=1e-4, horizon=13,
     ),
     "glow": dict(

@@ -1627,6 +1627,7 @@ Markdown(
 )
 
 # %% [markdown]
+# Nothing was trained to a plateau: in the curves of {ref}`the trainings <sec-jem-runs>` both energies of JEM++ still rise in the fourth epoch.
 # There is no training on CIFAR-10 here: our hour of a processor went into digits.
 # JEM++ also brings back batch normalisation, plain gradient descent and the reuse of later layers, which we did not try.
 # Two of the four cells of the table have one seed, and so have all rows that were added after the tests.

@@ -1409,7 +1409,7 @@ def steepest(flow):
     return torch.linalg.matrix_norm(J, 2).max().item(), sizes.max().item()
 
 
-# %%
+# %% tags=["hide-input"]
 bound_again = deepcopy(freed)
 for layer in bound_again.layers[5].net.layers:
     layer.bound = 0.97

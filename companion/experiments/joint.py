@@ -7,8 +7,7 @@ from torch import Tensor
 
 from companion.data import Dataset, load
 from companion.data.augment import shift
-from companion.data.forms import as_bytes, unsigned
-from companion.experiments.energy import garments
+from companion.experiments.energy import garments, shown
 from companion.experiments.flows import first_images
 from companion.experiments.images import extractor_of, pinned
 from companion.maths import cosine
@@ -20,9 +19,7 @@ from companion.nets.jem import joint_network
 from companion.objectives import cross_entropy
 from companion.objectives.jem import joint_energy_loss
 from companion.recipes import Player, Recipe
-from companion.samplers.energy import from_noise
 
-SHOWN = 20  # short walks, and as many of the oldest slots of the memory
 NO_LIMIT = 1e9
 SHAPE = (1, 28, 28)
 PLAIN = Walk(20, 1.0, 0.01, limit=NO_LIMIT)  # Grathwohl et al. 2020, their program's defaults
@@ -32,14 +29,6 @@ PLAIN = Walk(20, 1.0, 0.01, limit=NO_LIMIT)  # Grathwohl et al. 2020, their prog
 def persian_digits() -> Dataset:
     """Persian digits, loaded once: strangers that are digits, too."""
     return load("persian")
-
-
-def shown(model: JointEnergy) -> Tensor:
-    """Short walks, then what the memory has kept longest: uint8 (20 or 40, 1, 28, 28)."""
-    found = [from_noise(model, SHOWN)]
-    if model.memory is not None:
-        found.append(model.memory.read(model.memory.age.topk(SHOWN).indices).cpu())
-    return as_bytes(unsigned(torch.cat(found)))
 
 
 def labelled(data: str, images: int) -> tuple[Tensor, Tensor]:

@@ -82,8 +82,7 @@ class OfJEM:
         found = {"ece": calibration_error(p.values, p.indices == y.cpu())}
         found["ece, bias"] = binning_bias(p.values)
         found |= self.told_apart(model, x) | attacked(model, x, y)
-        step = int(getattr(model, "diverged", torch.tensor(-1)))
-        found["diverged at step"] = Estimate(step, 0.0, 1)
+        found["diverged at step"] = Estimate(int(model.diverged), 0.0, 1)
         return found | self.of_samples(model, x.cpu()) | ages(model)
 
     def told_apart(self, model: JointEnergy, x: Tensor) -> dict[str, Estimate]:

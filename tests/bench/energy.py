@@ -6,15 +6,13 @@ A step is one update of the weights, chains of 20 moves included. The rivals are
 PyTorch, as the papers' programs have them; torchebm is not among this project's packages.
 """
 
-import platform
-import time
 from collections.abc import Callable
-from statistics import median
 
 import torch
 from page import put
 from torch import Tensor, nn
 from torch.nn import functional as F
+from turns import duel, machine
 
 from companion.models.energy import EnergyModel, Memory, Walk
 from companion.models.jem import JointEnergy
@@ -78,8 +76,14 @@ def our_joint() -> Step:
     """A step of JEM++: five passes, which are 20 moves of a quarter of the step."""
     walk = Walk(5, 1.0, 0.0, limit=0.1)
     model = JointEnergy(channels_last(joint_network(width=16)), SHAPE, walk, SLOTS)
-    adam, (x, y) = torch.optim.Adam(model.network.parameters(), 1e-4), batch()
-    return lambda: descend(adam, joint_energy_loss(model, (x, y), 0, 1.0)["loss"].mean())
+    adam, (x, _) = torch.optim.Adam(model.network.parameters(), 1e-4), batch()
+    y = model.classify(x / 2 + 0.5).argmax(1)  # with random classes it would stop at once
+
+    def step() -> None:
+        descend(adam, joint_energy_loss(model, (x, y), 0, 1.0)["loss"].mean())
+        assert model.diverged < 0, "a training that has stopped is no rival"
+
+    return step
 
 
 def published_joint() -> Step:
@@ -104,18 +108,9 @@ def published_joint() -> Step:
     return step
 
 
-def seconds(step: Step) -> float:
-    """Time one call."""
-    start = time.perf_counter()
-    step()
-    return time.perf_counter() - start
-
-
 def compared(case: str, rival: str, ours: Step, theirs: Step, target: str) -> str:
-    """Let both take turns; the median of the ratios of neighbours, in a row of the table."""
-    pairs = [(seconds(ours), seconds(theirs)) for _ in range(TURNS)][1:]  # the first warms up
-    a, b = (median(pair[k] for pair in pairs) for k in (0, 1))
-    ratio = median(pair[1] / pair[0] for pair in pairs)
+    """Let both take turns; a row of the table."""
+    a, b, ratio = duel(ours, theirs, TURNS)
     row = f"| {case} | {rival} | {1e3 * a:,.0f} | {1e3 * b:,.0f} | {ratio:.2f} | {target} |"
     print(row)
     return row
@@ -143,8 +138,8 @@ def main() -> None:
     ours, plain = stored(Memory(10_000, SHAPE)), 4 * 10_000 * 28 * 28
     lines = [
         TITLE, "",
-        f"A step of {BATCH} images of 28 × 28 on {platform.machine()} CPU, "
-        f"{torch.get_num_threads()} threads, torch {torch.__version__}; both take turns. "
+        f"A step of {BATCH} images of 28 × 28 on {machine()}, "
+        f"torch {torch.__version__}; both take turns. "
         "torchebm is not among this project's packages and was not measured.", "",
         "| a step of | rival | ours, ms | rival, ms | ratio | target |",
         "| :-- | :-- | --: | --: | --: | --: |", *rows, "",
