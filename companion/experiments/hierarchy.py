@@ -1,5 +1,6 @@
 """Chapter `latent/hierarchy`: binary digits by one layer of latent variables, and by several."""
 
+from dataclasses import replace
 from functools import partial
 
 import torch
@@ -75,4 +76,4 @@ def layered_vae(
     model = Hierarchy(trunk_of(hidden), decoder, latents, hidden, top_down, skip, made, alpha)
     steps = round(warmup * (images or WHOLE) / BATCH)
     loss = partial(guarded_elbo, warmup=steps, free=free)
-    return recipe(model, loss, of_layers, data, images, rate, horizon)
+    return replace(recipe(model, loss, of_layers, data, images, rate, horizon), keep=None)
