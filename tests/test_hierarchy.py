@@ -25,7 +25,7 @@ BITS = torch.tensor(list(words((0.0, 1.0), repeat=4))).view(16, 1, 2, 2)  # all 
 def tiny(top_down: bool = True, skip: bool = False, latents=(1, 1), context=None, alpha=0.0):
     """A hierarchy of images of four pixels, with visible weights."""
     torch.manual_seed(3)
-    decoder = DenseDecoder(sum(latents) if skip else latents[0], [6], skip, (1, 2, 2))
+    decoder = DenseDecoder(sum(latents if skip else latents[:1]), [6], skip, (1, 2, 2))
     trunk = nn.Sequential(nn.Flatten(), dense(4, 6))
     model = Hierarchy(trunk, decoder, latents, 6, top_down, skip, context, alpha)
     for p in model.parameters():

@@ -777,8 +777,7 @@ published = {
     "ladder VAE (Sønderby et al.)": 81.74,
 }
 results_table(
-    [*rows]
-    + [{"model": n, "nats": v} for n, v in published.items()]
+    [*rows] + [{"model": n, "nats": v} for n, v in published.items()]
 )
 
 # %% tags=["hide-input"]
