@@ -801,8 +801,10 @@ Markdown(
 )
 
 # %% [markdown]
-# The published rows are dense networks of two layers of 200 units a stochastic layer (50 codes flat, 100 and 50 in two layers) that were trained for thousands of epochs, on training images drawn anew, too; their test binarisation is another draw than ours {cite:p}`burda2016importance,sonderby2016ladder`.
-# Ours were trained for the stated epochs on one core, and the history tells whether that was enough.
+# The published VAEs and the IWAE are dense networks with two layers of 200 units (50 codes flat, 100 and 50 in two layers), trained for thousands of epochs {cite:p}`burda2016importance`; the ladder has five stochastic layers, batch normalisation and warm-up {cite:p}`sonderby2016ladder`.
+# All of them train on digits that are drawn anew; their test binarisation is another draw than ours, and they use all test images.
+# We read the numbers where later papers quote them.
+# Ours were trained on one core, for as many epochs as the table says, and the two not for equally many; the history tells whether that was enough.
 
 # %% tags=["hide-input"]
 show(
