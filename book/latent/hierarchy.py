@@ -146,7 +146,7 @@ sketch.show(
 # To check this we enumerate: five images, four values of $z_1$, three of $z_2$, random tables.
 
 
-# %%
+# %% tags=["hide-input"]
 def tables(*shape):
     """Random laws, over the last axis, of 100 worlds."""
     return (1.5 * torch.randn(100, *shape).double()).softmax(-1)
@@ -157,6 +157,7 @@ def kl(p, q, axes=(-1,)):
     return (p * (p / q).log()).sum(axes)
 
 
+# %%
 torch.manual_seed(seed)
 top, middle, bottom = tables(3), tables(3, 4), tables(4, 5)[..., 0]
 joint = top[:, None] * middle.transpose(1, 2)  # (100, 4, 3): p(z1, z2)
@@ -358,7 +359,7 @@ show(
 # The check trains: L-BFGS on the explicit objective from random weights, encoder and decoder apart.
 
 
-# %%
+# %% tags=["hide-input"]
 def trained(spectrum, K, noise, beta):
     """Largest objective and its rate, by L-BFGS on W, V and log d."""
     D, C = len(spectrum), torch.diag(spectrum)
@@ -378,6 +379,7 @@ def trained(spectrum, K, noise, beta):
     )
 
 
+# %% tags=["hide-input"]
 def maximised(objective, parts, rounds=400):
     """Climb the first number that `objective` returns; return all of them."""
     search = torch.optim.LBFGS(
@@ -395,7 +397,7 @@ def maximised(objective, parts, rounds=400):
     return [value.item() for value in objective()]
 
 
-# %%
+# %% tags=["hide-input"]
 torch.manual_seed(seed)
 noise, K = 0.5, 3
 spectra = torch.rand(8, 5).double().mul(3).exp().div(4)
@@ -485,7 +487,7 @@ check("thm-hierarchy-linear", about="rate", of="spectra").equal(
 # With networks in place of $w$ and $a$ a top layer can be worth something, since $p(z_1)$ need not be Gaussian; the theorem says that this worth is all that speaks for it.
 
 
-# %%
+# %% tags=["hide-input"]
 def two_layers(spread, noise, b1, b2):
     """Objective and rates (3, N) of N problems, climbed together.
 
@@ -509,7 +511,7 @@ def two_layers(spread, noise, b1, b2):
     return terms().detach()
 
 
-# %%
+# %% tags=["hide-input"]
 weights = [(1, 1), (2, 2), (1, 2), (0.5, 1), (1.5, 3), (2, 1), (1, 0.5)]
 cases = [(v, *pair) for v in (0.3, 1.6, 6.0) for pair in weights]
 found = two_layers(
@@ -519,6 +521,7 @@ found = two_layers(
 )
 
 
+# %% tags=["hide-input"]
 def best(v, beta, noise=0.5):
     """V for one direction."""
     c = max(v, beta * noise)
@@ -536,6 +539,8 @@ values = [
         lambda a, b: b,
     )
 ]
+
+# %%
 check("thm-hierarchy-two", about="value", of="weights and variances").equal(
     left=found[0],
     right=values[0],
@@ -571,6 +576,8 @@ pixels = digits.examples("test")[0].flatten(1).double()
 spectrum = torch.linalg.eigvalsh(pixels.T.cov()).flip(0)
 levels = torch.logspace(-2.3, 1, 60).double()
 water = (spectrum[:, None] / levels).log().clamp_min(0) / 2  # (784, 60)
+
+# %% tags=["hide-input"]
 figure = figures.blank(3.2)
 left, right = figure.subplots(1, 2)
 for i in (0, 1, 4, 19, 99):
@@ -592,6 +599,8 @@ for words, at in (
     right.text(*at, words, ha="center", va="center")
 right.plot([0, 1], [0, 1], color=figures.COLOURS["data"])
 right.set(xlabel="β₁σ² / λ", ylabel="β₂σ² / λ")
+
+# %% tags=["hide-input"]
 show(
     figure,
     "Computed, not trained. Left: rates of five directions of binary test "
@@ -688,7 +697,13 @@ show_source(Hierarchy.terms, rate_of)
 # :::
 
 
-# %%
+# %% tags=["hide-input"]
+def normal(mean, covariance):
+    """A Gaussian with a full covariance, in double precision."""
+    return MultivariateNormal(mean.double(), covariance.double())
+
+
+# %% tags=["hide-input"]
 class LinearLayers:
     """z2 (2), z1 (3) and x (6) all Gaussian; q is wider than the posterior."""
 
@@ -711,10 +726,6 @@ class LinearLayers:
         z = q.sample((samples,))
         likelihood = normal(z @ self.read.T, self.noise).log_prob(x)
         return likelihood + self.prior.log_prob(z) - q.log_prob(z)
-
-
-def normal(mean, covariance):
-    return MultivariateNormal(mean.double(), covariance)
 
 
 # %%
@@ -863,6 +874,7 @@ def again(x, way, n):
         return ladder.model.decode(drawn).mean
 
 
+# %% tags=["hide-input"]
 def variations(way, digit):
     """A test digit, and eight images that share a layer with it."""
     torch.manual_seed(seed)
@@ -874,6 +886,7 @@ def variations(way, digit):
     )
 
 
+# %% tags=["hide-input"]
 Explorable(
     [[variations(way, d) for d in chosen] for way in WAYS],
     [WAYS, [str(labels[d].item()) for d in chosen]],
@@ -1097,6 +1110,7 @@ def floor(K, alpha):
     return ((K - 2) * math.log1p(alpha**2) - math.log1p(-(alpha**2))) / 2
 
 
+# %%
 torch.manual_seed(seed)
 settings = [(K, a) for K in (2, 3, 8, 32) for a in (0.3, 0.6, 0.9)]
 priors = [chain(K, a, torch.zeros(1).double()) for K, a in settings]
@@ -1113,6 +1127,8 @@ other_q = [
 twice = [
     normal(torch.zeros(p.loc.numel()), p.covariance_matrix) for p in priors
 ]
+
+# %%
 cost = torch.tensor(
     [
         kl_divergence(q, p).item()
@@ -1172,6 +1188,7 @@ def rising(runs, term):
     return range(1, found.shape[1] + 1), found.mean(0)
 
 
+# %% tags=["hide-input"]
 figure = figures.blank(3.0)
 axes = figure.subplots(1, 2)
 for k, ((name, runs), dash) in enumerate(
@@ -1210,6 +1227,7 @@ best_deep = max(
 )
 nearest_strong = min(list(cures)[:4], key=lambda n: by_name[n]["−ELBO"].value)
 nearest_deep = min(list(cures)[4:], key=lambda n: by_name[n]["−ELBO"].value)
+# %% tags=["hide-input"]
 Markdown(
     f"Strong decoder: the code tells {told('strong decoder')} without a cure, "
     f"and most with *{best_strong}*, {told(best_strong)}; the lowest −ELBO is "
@@ -1312,6 +1330,8 @@ torch.manual_seed(seed)
 up1 = tables(5, 4)
 up2 = up1 @ q2_1  # (100, 5, 3)
 assert (information_of(up2) <= information_of(up1)).all()
+
+# %%
 down2 = tables(5, 3)
 down1 = (down2[..., None] * tables(5, 3, 4)).sum(2)
 more = (information_of(down2) > information_of(down1)).double().mean()
@@ -1329,7 +1349,7 @@ print(
 # ```{exercise-start} Two cures
 # :label: ex-hierarchy-cures
 # ```
-# (Derive, code.) Name two cures and say, for each, what it changes in the bound, and whether the trained objective still bounds $\log p(x)$. For annealing, use {prf:ref}`thm-hierarchy-linear`: how many of the 784 directions of the test digits are alive when the weight is 0.01, 0.1 and 1, for $\sigma^2 = 0.25$?
+# (Derive and code.) Name two cures and say, for each, what it changes in the bound, and whether the trained objective still bounds $\log p(x)$. For annealing, use {prf:ref}`thm-hierarchy-linear`: how many of the 784 directions of the test digits are alive when the weight is 0.01, 0.1 and 1, for $\sigma^2 = 0.25$?
 # ```{exercise-end}
 # ```
 #
