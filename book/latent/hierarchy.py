@@ -238,7 +238,7 @@ check("thm-hierarchy-elbo", about="top-down", of="worlds").equal(
 # :::
 #
 # So what the middle term gives back, the top term takes: both sums in {eq}`eq-hierarchy-sum` are the same number, and only the sum is a cost.
-# Whoever plots "the KL of layer 1" of a bottom-up model plots something that may fall below zero; whoever clamps it at zero, as free bits do, changes the bound.
+# Whoever plots "the KL of layer 1" of a bottom-up model plots something that may fall below zero; whoever clamps it from below, as free bits do, loosens the bound where it is negative.
 
 # %%
 information = (q * (q / (q1[..., None] * q2[:, None])).log()).sum((1, 2))
@@ -681,7 +681,6 @@ show_source(Hierarchy.terms, rate_of)
 #
 # Papers of this field compare $-\log p(x)$, estimated by importance weights with $S = 5{,}000$ draws.
 # A wrong sign, a lost constant or a number of draws that is ignored would go unnoticed on digits, where nobody knows the truth.
-# (It happens: a library in use returns the same number for 1, 100 and 150 draws.)
 # So first a world whose $p(x)$ is known.
 #
 # :::{prf:proposition} The weight of a draw of all layers
@@ -946,7 +945,7 @@ Markdown(
 # - **Strong decoder.** One layer of 32 codes, and beside the decoder a {ref}`masked network <sec-image-gpt-masks>` adds to each pixel's logit what the pixels before it say. It can model digits without any code.
 # - **Deep stack.** Four layers of 32, 16, 8 and 4 codes, $q$ from the bottom up, the decoder reads $z_1$ alone.
 #
-# Three instruments: the rate of each layer; *active units*, codes whose posterior mean varies over the data by more than 0.01; and the mutual information between the top layer and what it is read from.
+# Three instruments: the rate of each layer; *active units*, codes whose posterior mean has a variance above 0.01 over the data (taken at the means of the layers that it is read from); and the mutual information between the top layer and what it is read from.
 # A layer's rate can be high while it tells nothing, as {prf:ref}`thm-hierarchy-delta` will show; so the information is the one that decides.
 
 # %%
@@ -1219,6 +1218,13 @@ def told(name):
     return f"{by_name[name]['information of the top']} nats"
 
 
+below = by_name["+ top-down q"]["rate 1"]
+moved = (
+    "With the top-down q it is the first layer that falls silent, at a rate of "
+    f"{below} nats: collapse has moved, not gone. "
+    if below.value < 0.5
+    else f"With the top-down q the first layer's rate is {below} nats. "
+)
 best_strong = max(
     list(cures)[:4], key=lambda n: by_name[n]["information of the top"].value
 )
@@ -1236,7 +1242,7 @@ Markdown(
     f"{floor(32, 0.9):.1f}, of which it tells {told('+ δ-VAE, α = 0.9')}. Deep "
     f"stack: the top tells {told('deep stack')}, most with *{best_deep}*, "
     f"{told(best_deep)}; the lowest −ELBO is that of *{nearest_deep}*. "
-    f"(Means of {len(seeds)} seeds and the standard error between them; the "
+    f"{moved}(Means of {len(seeds)} seeds and the standard error between them; the "
     "−ELBO is the ordinary one, without free nats or weights.)"
 )
 
