@@ -1248,7 +1248,7 @@ Markdown(
 
 # %% [markdown]
 # Two cautions. The information is estimated with 1,000 images and cannot exceed $\log 1000 = 6.9$ nats.
-# And these are short trainings of small networks: they say which way a cure pulls, not how good a long training would be.
+# And these are trainings of 1,000 steps of small networks: they say which way a cure pulls, not how good a long training would be.
 #
 # ## Limits
 #
@@ -1457,7 +1457,7 @@ for weight in (0.8, 0.5):
 # ## What does a second layer know that the first does not?
 #
 # Nothing that the decoder needs: the bound asks it only to foretell the first layer, and a linear model does not even ask for that.
-# It lives if it makes the prior of the first layer better, if $q$ lets it see the image before the first layer has chosen, and if it is not priced out before it has learned to speak.
+# Whether it lives is decided by the rest: how much better a prior it makes for the first layer, what $q$ lets it see, which layer learns first, and what it costs while it learns.
 # Cures either lower the price for a time, or make silence cost something; the second kind buys a rate, and information only if the decoder listens.
 # What the best prior for the first layer would be, with no second layer at all, is the question of chapter 14.
 #
