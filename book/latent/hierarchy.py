@@ -1191,7 +1191,7 @@ def rising(runs, term):
 figure = figures.blank(3.0)
 axes = figure.subplots(1, 2)
 for k, ((name, runs), dash) in enumerate(
-    zip(cures.items(), ["-", "--", ":", "-."] * 2, strict=True)
+    zip(cures.items(), ["-", "--", ":", "-."] * 2, strict=False)
 ):
     term = "rate 1" if k < 4 else "rate 4"
     axes[k // 4].plot(*rising(runs, term), dash, label=name)
@@ -1219,9 +1219,12 @@ def told(name):
 
 
 below = by_name["+ top-down q"]["rate 1"]
+awake = over(cures["+ top-down q"], "active units 1")
 moved = (
     "With the top-down q it is the first layer that falls silent, at a rate of "
-    f"{below} nats: collapse has moved, not gone. "
+    f"{below} nats: collapse has moved, not gone. Its units count as active all "
+    f"the same, {awake.value:.0f} of 32, because they repeat what the layers "
+    "above say; only the rate tells. "
     if below.value < 0.5
     else f"With the top-down q the first layer's rate is {below} nats. "
 )
