@@ -594,9 +594,9 @@ for words, at in (
     ("first layer\nalone", (0.4, 1.4)),
     ("top layer\nalone", (1.4, 0.4)),
     ("both dead", (1.5, 1.5)),
-    ("any split", (0.5, 0.5)),
 ):
     right.text(*at, words, ha="center", va="center")
+right.text(0.42, 0.56, "any split", ha="center", va="center", rotation=45)
 right.plot([0, 1], [0, 1], color=figures.COLOURS["data"])
 right.set(xlabel="β₁σ² / λ", ylabel="β₂σ² / λ")
 
@@ -927,11 +927,12 @@ results_table(
 # %% tags=["hide-input"]
 rates = [ladder.metrics[f"rate {i}, all"]["value"] for i in (1, 2)]
 Markdown(
-    f"Rates: {rates[0]:.1f} nats for the first layer given the top, "
-    f"{rates[1]:.1f} for the top, of which the information about the image is "
-    f"{ladder.metrics['information of the top']['value']:.1f} at least as far "
-    f"as {subset or 1000:,} images can tell (their logarithm "
-    f"is the most that shows). Active units: "
+    f"Rates: {rates[0]:.1f} nats for the first layer given the top, and "
+    f"{rates[1]:.1f} for the top. The top tells "
+    f"{ladder.metrics['information of the top']['value']:.1f} nats about the "
+    f"image as far as {ladder.metrics['information of the top']['n']:,} draws "
+    f"show, of at most {math.log(1000 if epochs == 0 else len(shown)):.1f} that "
+    "1,000 images could show. Active units: "
     f"{ladder.metrics['active units 1']['value']:.0f} of 40 and "
     f"{ladder.metrics['active units 2']['value']:.0f} of 20."
 )
@@ -1197,8 +1198,8 @@ for k, ((name, runs), dash) in enumerate(
     axes[k // 4].plot(*rising(runs, term), dash, label=name)
 for axis, words in zip(axes, ("strong decoder", "deep stack"), strict=True):
     axis.set(xlabel="epoch", ylabel="rate (nats)", title=f"top layer, {words}")
-    axis.set_yscale("symlog", linthresh=1)
-    axis.legend(frameon=False)
+    axis.set_ylim(0, 2 * axis.get_ylim()[1])  # room for the names
+    axis.legend(frameon=False, loc="upper right")
 show(
     figure,
     "Rate of the top layer while the models train, mean of the seeds. Left: "
