@@ -931,8 +931,8 @@ Markdown(
     f"{rates[1]:.1f} for the top. The top tells "
     f"{ladder.metrics['information of the top']['value']:.1f} nats about the "
     f"image as far as {ladder.metrics['information of the top']['n']:,} draws "
-    f"show, of at most {math.log(1000 if epochs == 0 else len(shown)):.1f} that "
-    "1,000 images could show. Active units: "
+    f"show, of at most {math.log(subset or 1000):.1f} that "
+    f"{subset or 1000:,} images could show. Active units: "
     f"{ladder.metrics['active units 1']['value']:.0f} of 40 and "
     f"{ladder.metrics['active units 2']['value']:.0f} of 20."
 )
