@@ -2,6 +2,7 @@
 
 import math
 from itertools import product as words
+from typing import Any
 
 import pytest
 import torch
@@ -22,7 +23,9 @@ N = 201  # points of the grid of each code
 BITS = torch.tensor(list(words((0.0, 1.0), repeat=4))).view(16, 1, 2, 2)  # all images
 
 
-def tiny(top_down: bool = True, skip: bool = False, latents=(1, 1), context=None, alpha=0.0):
+def tiny(
+    top_down: bool = True, skip: bool = False, latents=(1, 1), context=None, alpha=0.0
+) -> Any:
     """A hierarchy of images of four pixels, with visible weights."""
     torch.manual_seed(3)
     decoder = DenseDecoder(sum(latents if skip else latents[:1]), [6], skip, (1, 2, 2))
@@ -107,7 +110,8 @@ def test_middle_rate_of_a_bottom_up_q_can_be_negative_and_a_divergence_cannot():
     up, down = tiny(False), tiny(True)
     with torch.no_grad():
         for law in (up.heads[0], up.heads[1], up.priors[0][1]):
-            nn.init.zeros_(law.weight), nn.init.zeros_(law.bias)
+            nn.init.zeros_(law.weight)
+            nn.init.zeros_(law.bias)
         up.priors[0][1].bias[1] = -4.0  # p(z1 | z2) = N(0, e^-4)
         up.heads[0].bias[1] = -3.9
         at_draws = torch.cat([up.terms(BITS)["rate 1"] for _ in range(50)])
@@ -255,7 +259,8 @@ def test_a_skip_decoder_reads_the_code_at_every_layer():
     plain = DenseDecoder(2, [5, 5], skip=False, shape=(1, 2, 2))
     for net in (decoder, plain):
         with torch.no_grad():
-            for layer in net.layers[1:]:
+            hidden: Any = net.layers[1:]
+            for layer in hidden:
                 layer.weight[:, :5] = 0
         jacobian = torch.autograd.functional.jacobian(net, torch.randn(1, 2))
         assert (jacobian.abs().max() > 0) == net.skip

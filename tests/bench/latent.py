@@ -52,7 +52,7 @@ def main() -> None:
         theirs = partial(looped, model, x, DRAWS, batch)
         off = abs(theirs() - ours().value)
         assert off < 2, off  # nats of an untrained model, whose estimate is rough
-        fast, slow, ratio = duel(ours, theirs, 5)
+        fast, slow, ratio = duel(ours, theirs, 3)
         rival = f"loop over draws, {batch} image{'s' * (batch > 1)} at a time"
         lines.append(f"| {name} | {rival} | {1000 * fast:.0f} | {1000 * slow:.0f} | {ratio:.2f} |")
         print(lines[-1], flush=True)
