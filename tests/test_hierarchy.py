@@ -33,7 +33,8 @@ def tiny(
     model = Hierarchy(trunk, decoder, latents, 6, top_down, skip, context, alpha)
     for p in model.parameters():
         nn.init.normal_(p, std=0.7)
-    for head, k in zip(model.heads, latents, strict=True):  # a wide q, whose weights are tame
+    heads: Any = model.heads
+    for head, k in zip(heads, latents, strict=True):  # a wide q, whose weights are tame
         nn.init.normal_(head.weight, std=0.1)
         with torch.no_grad():
             head.bias[k:] = 3.0 if top_down else 1.0

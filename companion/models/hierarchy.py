@@ -125,8 +125,9 @@ class Hierarchy(nn.Module):
         q, p = [said[-1]], [self.prior()]
         z = [one(q[0], True)]
         for i in reversed(range(len(said) - 1)):
-            p.insert(0, self.below(i, z[0]))
-            q.insert(0, product(said[i], p[0]))
+            foretold = self.below(i, z[0])
+            p.insert(0, foretold)
+            q.insert(0, product(said[i], foretold))
             z.insert(0, one(q[0], False))
         return z, q, p
 
