@@ -46,6 +46,8 @@ WANTED = {
         mutual information gap/MIG, total correlation, identifiability, dSprites,
         mutual information""",
     "latent/faces": "attribute vector/attribute vectors, PSNR, SSIM",
+    "latent/hierarchy": """hierarchical VAE/HVAE/two-layer VAE, ladder VAE/ladder variational autoencoder,
+        KL annealing/KL warm-up, free bits, delta-VAE, reverse water-filling""",
     "flows/realnvp": """normalising flow/normalizing flow/RealNVP/real NVP/flow-based model,
         coupling layer/affine coupling, dequantisation/dequantization,
         checkerboard mask/multi-scale architecture""",
