@@ -252,7 +252,7 @@ def test_a_prior_over_codes_sees_no_later_code_and_draws_symbols():
     assert (model(tokens)[:, 31:] != model(later)[:, 31:]).any()
     drawn = model.sample(6)
     assert drawn.shape == (6, 49) and drawn.dtype == torch.int64
-    assert 0 <= drawn.min() and drawn.max() < 5
+    assert drawn.min() >= 0 and drawn.max() < 5
 
 
 def test_matching_is_the_best_of_all_permutations():
