@@ -70,7 +70,7 @@ def vq_vae(
 
 def discrete_vae(
     data: str = "mnist", codes: int = 64, depth: int = 16, width: int = 48, hot: float = 1.0,
-    cold: float = 0.5, rate: float = 2e-3, horizon: int = 6,
+    cold: float = 0.5, rate: float = 2e-3, horizon: int = 4,
 ) -> Recipe:  # fmt: skip
     """Train a discrete VAE by Gumbel-softmax, whose temperature falls from hot to cold."""
     model = DiscreteVAE(grid_encoder(codes, width), grid_decoder(depth, width), codes, depth)
@@ -79,7 +79,7 @@ def discrete_vae(
 
 def fsq_vae(
     data: str = "mnist", levels: tuple[int, ...] = (4, 4, 4), width: int = 48,
-    rate: float = 2e-3, horizon: int = 6,
+    rate: float = 2e-3, horizon: int = 4,
 ) -> Recipe:  # fmt: skip
     """Train an autoencoder whose few numbers at each place are rounded to levels."""
     encoder, decoder = grid_encoder(len(levels), width), grid_decoder(len(levels), width)
@@ -87,7 +87,7 @@ def fsq_vae(
 
 
 def flat_vae(
-    data: str = "mnist", latent: int = 32, rate: float = 2e-3, horizon: int = 6
+    data: str = "mnist", latent: int = 32, rate: float = 2e-3, horizon: int = 4
 ) -> Recipe:
     """Train the VAE of chapter `latent/vae` on the same black or white digits."""
     model = VAE(image_encoder(2 * latent), image_decoder(latent), latent)
@@ -123,8 +123,8 @@ def shown(batch: Batch) -> Batch:
 
 
 def code_prior(
-    first: Run | None = None, data: str = "mnist", width: int = 64, layers: int = 3,
-    rate: float = 3e-3, horizon: int = 4,
+    first: Run | None = None, data: str = "mnist", width: int = 48, layers: int = 2,
+    rate: float = 3e-3, horizon: int = 3,
 ) -> Recipe:  # fmt: skip
     """Train an autoregressive prior on the symbols of a first run, which is held still."""
     first, judge = coded_by(first, data), extractor_of(data)
