@@ -43,7 +43,6 @@ import torch.nn.functional as F
 from IPython.display import Markdown
 from sklearn.cluster import KMeans
 from sklearn.manifold import TSNE
-from sklearn.metrics import silhouette_score
 
 from companion import figures, metrics
 from companion.claims import check
@@ -168,7 +167,10 @@ def book(codes, decay):
     model = VectorQuantised(
         torch.nn.Identity(), torch.nn.Identity(), *codes.shape, decay, False
     ).double()
-    model.codebook, model.counts = codes.clone(), codes.new_full([len(codes)], 5)
+    model.codebook, model.counts = (
+        codes.clone(),
+        codes.new_full([len(codes)], 5),
+    )
     model.sums = 5 * codes
     return model
 
@@ -194,7 +196,9 @@ for _ in range(20):
     falls["before"].append((z - codes[tokens]).square().sum())
     falls["after"].append((z - model.codebook[again]).square().sum())
     falls["away"].append((z - sides["away"][-1][tokens]).square().sum())
-    falls["unchosen"].append((z - model.codebook[again.flip(0)]).square().sum())
+    falls["unchosen"].append(
+        (z - model.codebook[again.flip(0)]).square().sum()
+    )
 part = {name: torch.stack(found) for name, found in sides.items()}
 loss = {name: torch.stack(found) for name, found in falls.items()}
 check("thm-quantized-kmeans", about="the step", of="codebooks").equal(
@@ -418,7 +422,9 @@ show(
 )
 
 # %% tags=["hide-input"]
-check("thm-quantized-straight", kind="statistical", about="REINFORCE").unbiased(
+check(
+    "thm-quantized-straight", kind="statistical", about="REINFORCE"
+).unbiased(
     drawn["REINFORCE"],
     exact,
     wrong={
@@ -511,7 +517,9 @@ n, a = 40_000, torch.tensor([0.5, -1.0, 1.0, 0.0], dtype=torch.float64)
 noisy = a + gumbel_like(a.expand(n, 4))
 hits = F.one_hot(noisy.argmax(1), 4).double()
 uniform = F.one_hot((a + torch.rand(n, 4).double()).argmax(1), 4).double()
-check("thm-quantized-gumbel", kind="statistical", about="its sampler").unbiased(
+check(
+    "thm-quantized-gumbel", kind="statistical", about="its sampler"
+).unbiased(
     hits,
     a.softmax(0),
     wrong={
@@ -664,3 +672,1047 @@ check("thm-quantized-rate", about="the chain", of="laws of words").at_most(
         ),
     },
 )
+
+# %% [markdown]
+# (sec-quantized-vq)=
+# ## A VQ-VAE on digits spells with nearly all of its letters
+#
+# The digits are MNIST in black and white: a grey is the probability of ink, drawn anew whenever a training image is seen, and once for all for the test images.
+# So $p(x \mid c)$ is a probability of binary images, and nats and bits below are of those.
+# The encoder reads blocks of 4 × 4 pixels and looks around twice; the decoder is its mirror.
+
+# %%
+show_source(grid_encoder, grid_decoder)
+
+# %% [markdown]
+# The loss, and what the codebook does in each step of a training:
+
+# %%
+show_source(vector_quantised, VectorQuantised.follow)
+
+# %% [markdown]
+# The last lines of `follow` are the first cure for what the opening feared.
+# A code that is chosen less than once a batch, on average, is *dead*: it is put on a vector of the batch, drawn at random, from where it can win choices again {cite:p}`dhariwal2020jukebox`.
+# In one step of gradients, by hand, the loss falls although the codebook has no gradient at all:
+
+# %% tags=["show-input"]
+torch.manual_seed(seed)
+data = load_binary("mnist").cut(subset)
+x, y = data.examples("test", 2000)
+batch = torch.bernoulli(data.examples("train", 128)[0])
+net = VectorQuantised(grid_encoder(16), grid_decoder(16), 64, 16)
+adam = torch.optim.Adam(net.parameters(), 2e-3)
+for step in range(8):
+    terms = vector_quantised(net, (batch,), step)
+    loss = terms["loss"].mean()
+    adam.zero_grad()
+    loss.backward()
+    adam.step()
+    if step in (0, 7):
+        print(f"step {step}: {terms['distortion'].mean():.0f} nats")
+
+# %% [markdown]
+# The published run did so for six epochs of 60,000 digits, in batches of 128, with Adam at $2 \cdot 10^{-3}$, falling along a cosine.
+
+
+# %%
+def run(experiment, **choices):
+    """Recall the published run, or train it here."""
+    length = choices.get("horizon", 0)
+    passes = min(epochs, length) if length else epochs
+    found = train(experiment, passes, seed, subset, **choices)
+    found.model.cpu()
+    return found
+
+
+vq_run = run(vq_vae)
+vq = vq_run.model
+m = vq_run.metrics
+print(vq_run)
+
+# %% tags=["hide-input"]
+shown = x[:8]
+with torch.no_grad():
+    tokens = vq.tokens(shown)
+    copies = vq.seen(tokens).mean
+# a colour for each symbol: its place on the first axis of the codebook
+centred = vq.codebook.float() - vq.codebook.float().mean(0)
+axis = torch.linalg.svd(centred, full_matrices=False).Vh[0]
+order = (centred @ axis).argsort().argsort().float() / (vq.vocabulary - 1)
+tiles = order[tokens].view(-1, 1, 7, 7).repeat_interleave(4, 2)
+tiles = tiles.repeat_interleave(4, 3)
+show(
+    figures.image_rows({"image": shown, "symbols": tiles, "copy": copies}),
+    "Binary test digits, their 49 symbols (a grey for each, by the first "
+    "axis of the codebook), and the mean image of the decoder.",
+    alt="Three rows of eight: digits, mosaics of 7 by 7 grey tiles, smooth "
+    "copies of the digits.",
+    label="fig-quantized-copies",
+)
+
+# %% tags=["hide-input"]
+table = [
+    {
+        "": "VQ-VAE",
+        "distortion, nats": m["distortion"],
+        "log K a place, nats": m["rate"],
+        "symbols in use": m["used"],
+        "perplexity of use": m["perplexity"],
+    }
+]
+results_table(table)
+
+# %% [markdown]
+# The *perplexity* of use is $e^H$ with $H$ the entropy of how often each symbol is chosen: $K$ if all are chosen equally often, 1 if it is always the same one.
+
+# %% tags=["hide-input"]
+share = m["perplexity"]["value"] / vq.vocabulary
+history = vq_run.history
+late = history[-2]["test/distortion"] - history[-1]["test/distortion"]
+Markdown(
+    f"It is {share:.0%} of K (our aim was half). The training is "
+    f"{'not ' if late > 0.1 else ''}at its plateau: the last epoch, with "
+    f"the rate nearly at its end, still gained {late:.2f} nats of distortion."
+    if len(history) > 1
+    else f"It is {share:.0%} of K after one epoch of a trial."
+)
+
+# %% [markdown]
+# (sec-quantized-collapse)=
+# ## Without revival the codebook collapses, and copies pay for it
+#
+# The twin of the run has no revival of dead codes, and everything else the same, for two epochs.
+# Its codebook begins where it begins, at normal draws, and the encoder's vectors begin elsewhere.
+# The few codes that happen to be near are chosen, follow, and come nearer; the others are chosen by nobody, so nothing moves them.
+
+# %%
+short = dict(horizon=2)
+dead_run = run(vq_vae, **short, revive=False)
+alive_run = run(vq_vae, **short)
+twins = {"without revival": dead_run, "with revival": alive_run}
+
+# %% tags=["hide-input"]
+rows = []
+for name, one in twins.items():
+    row = {"codebook": name, "symbols in use": one.metrics["used"]}
+    row["perplexity"] = one.metrics["perplexity"]
+    row["distortion, nats"] = one.metrics["distortion"]
+    row["Fréchet of copies"] = one.metrics["copies, frechet"]
+    rows.append(row)
+results_table(rows)
+
+# %% tags=["hide-input"]
+curves_of = {}
+for name, one in twins.items():
+    with torch.no_grad():
+        found = torch.cat([one.model.tokens(part) for part in x.split(500)])
+    used = torch.bincount(found.flatten(), minlength=64).sort(descending=True)
+    curves_of[name] = (range(1, 65), 100 * used.values / used.values.sum())
+show(
+    figures.curves(
+        curves_of,
+        "symbols, the commonest first",
+        "share of all places, in per cent",
+    ),
+    "How often each symbol is used on test digits. Without revival a few "
+    "symbols do all the work.",
+    alt="Two falling curves: one reaches zero after a few symbols, the "
+    "other stays above it to the end.",
+    label="fig-quantized-usage",
+)
+
+# %% [markdown]
+# A codebook of $K$ symbols with perplexity $P$ says at most $T \log P$ nats if places are independent, by {prf:ref}`thm-quantized-rate`: collapsed, it is a smaller codebook with a large name.
+# Both rows are one seed each.
+#
+# (sec-quantized-dvae)=
+# ## The discrete VAE draws its letters, and pays only for what it knows
+#
+# The homework draws the other road: the encoder says logits of 64 symbols at each place, Gumbel noise is added, a softmax at temperature $\tau$ makes a soft one-hot vector, and the decoder sees the mixture of codes.
+
+# %%
+show_source(DiscreteVAE)
+
+# %% [markdown]
+# The temperature falls from 1 to ½ in the first thousand steps.
+# Training sees mixtures; the bound is that of real symbols, {prf:ref}`thm-quantized-bound`, so test images are measured with a hard draw.
+
+# %%
+dvae_run = run(discrete_vae)
+fsq_run = run(fsq_vae)
+dvae, fsq = dvae_run.model, fsq_run.model
+
+
+def at_temperature(temperature, which=4):
+    """A digit decoded from mixtures at a temperature: nine draws."""
+    torch.manual_seed(seed)
+    with torch.no_grad():
+        logits = dvae.raw(x[which : which + 1]).expand(9, -1, -1)
+        images = dvae.decode(dvae.relaxed(logits, temperature)).mean[:, 0]
+    return torch.cat(
+        [torch.cat([*line], 1) for line in images.view(3, 3, 28, 28)]
+    )
+
+
+# %% tags=["hide-input"]
+heats = (0.1, 0.5, 1.0, 2.0, 5.0, 20.0)
+Explorable(
+    [at_temperature(t) for t in heats],
+    [f"{t:g}" for t in heats],
+    "temperature",
+    alt="Nine decodings of one digit; alike and sharp at low temperature, "
+    "grey and shapeless at high ones.",
+    caption="Nine draws of the mixtures of one test digit. Training ended "
+    "at ½. A hot mixture is near the mean of all codes, which the decoder "
+    "never learned to read.",
+    start=1,
+    live=figures.Live(
+        at_temperature,
+        figures.Knob("temperature", [0.05, 20.0], 0.5),
+        figures.Knob("test image", [0, min(len(x), 500) - 1], 4),
+    ),
+)
+
+# %% [markdown]
+# (sec-quantized-fsq)=
+# ## Finite scalars have no codebook that could collapse
+#
+# The modern cure throws the codebook away {cite:p}`mentzer2024finite`.
+# The encoder says three numbers a place, each is squeezed into a range and rounded to one of four levels, and $4^3 = 64$ symbols are there from the start, on a grid.
+# The gradient is straight-through again; there is no commitment, no average, no revival.
+
+# %%
+show_source(FiniteScalars.bounded, FiniteScalars.rounded)
+
+# %%
+flat_run = run(flat_vae)
+ways = {"VQ-VAE": vq_run, "discrete VAE": dvae_run, "FSQ": fsq_run}
+
+# %% tags=["hide-input"]
+rows = []
+for name, one in ways.items():
+    found = one.metrics
+    row = {"model": name, "epochs": one.epochs, "used": found["used"]}
+    row["perplexity"] = found["perplexity"]
+    row["distortion"] = found["distortion"]
+    row["rate"] = found["rate"]
+    row["sum, nats"] = found["nats"]
+    row["Fréchet of copies"] = found["copies, frechet"]
+    rows.append(row)
+row = {"model": "VAE, 32 normal numbers", "epochs": flat_run.epochs}
+row["distortion"] = flat_run.metrics["distortion"]
+row["rate"] = flat_run.metrics["rate"]
+total = sum(flat_run.metrics[k]["value"] for k in ("distortion", "rate"))
+row["sum, nats"] = total
+rows.append(row)
+results_table(rows)
+
+# %% [markdown]
+# Nats a digit, on the 10,000 binary test digits; the sum is an upper bound of $-\log p(x)$ under the prior of training: uniform over symbols, or normal.
+# The rows are not a contest of methods: one seed each, few epochs, and not the same number.
+# What they do show is where the nats go.
+# VQ-VAE and FSQ pay 204 for any word, so their sum is far above the VAE's, though their copies are the better ones.
+# The discrete VAE has a rate in its loss, says only what is worth its price, and copies less well.
+#
+# (sec-quantized-prior)=
+# ## A second training learns to spell
+#
+# The first run is held still.
+# Its symbols are data now: every training digit, drawn once in black and white, becomes a word of 49, and a small causal transformer learns $p(c) = \prod_t p(c_t \mid c_1, \dots, c_{t-1})$, in raster order.
+# It is the book's {ref}`Image GPT <ch:image-gpt>` with symbols in place of blocks of pixels, two layers of 48 channels.
+
+# %%
+prior_run = run(code_prior, first=vq_run)
+prior, found = prior_run.model, prior_run.metrics
+bits = lambda nats: nats / 784 / math.log(2)  # noqa: E731
+
+# %% tags=["hide-input"]
+rows = []
+for name, key in {
+    "uniform": "uniform prior, ",
+    "independent places": "independent places, ",
+    "learned, autoregressive": "",
+}.items():
+    row = {"model": "VQ-VAE", "prior": name, "rate": found[f"{key}rate"]}
+    row["nats a place"] = f"{found[f'{key}rate']['value'] / 49:.2f}"
+    row["sum, nats"] = found[f"{key}nats"]
+    row["bits/dim"] = found[f"{key}bits"]
+    row["Fréchet of samples"] = found[f"{key}frechet"]
+    rows.append(row)
+measured = flat_run.metrics
+row = {"model": "VAE", "prior": "normal", "rate": measured["rate"]}
+row["sum, nats"], row["bits/dim"] = total, measured["bound, bits"]
+rows.append(row)
+row = {"model": "VAE, 100 weighted draws", "prior": "normal"}
+row["sum, nats"], row["bits/dim"] = measured["nll"], measured["bits"]
+rows.append(row)
+results_table(rows)
+
+# %% [markdown]
+# All sums are upper bounds of $-\log p(x)$ of binary digits: for the VQ-VAE $-\log p(x \mid c^*) - \log p(c^*)$, at one word, by {eq}`eq-quantized-vq` with the learned prior in place of the uniform one; for the VAE the negative bound, and the tighter estimate with importance weights (1,000 digits).
+# Bits per dimension are nats divided by 784 and by $\log 2$.
+# "Independent places" is the product of the training words' own frequencies, place by place.
+
+# %% tags=["hide-input"]
+gain = found["uniform prior, rate"]["value"] - found["rate"]["value"]
+context = found["independent places, rate"]["value"] - found["rate"]["value"]
+nearer = found["uniform prior, frechet"]["value"] / found["frechet"]["value"]
+diff = found["bits"]["value"] - measured["bound, bits"]["value"]
+Markdown(
+    f"The learned prior saves {gain:.0f} of 204 nats; {context:.0f} of them "
+    "because it knows the neighbours, the others because it knows which "
+    "symbols are common where. Its samples are "
+    f"{nearer:.0f} times nearer to digits, by the squared Fréchet distance, "
+    "than those of the uniform prior (the aim was 3). With its rate in it "
+    f"the VQ-VAE needs {found['bits']['value']:.3f} bits/dim, "
+    f"{abs(diff):.3f} {'more' if diff > 0 else 'fewer'} than the VAE's bound."
+)
+
+# %% tags=["hide-input"]
+torch.manual_seed(seed)
+with torch.no_grad():
+    invented = {
+        "uniform": vq.seen(torch.randint(64, (10, 49))).mean,
+        "learned": vq.seen(prior.sample(10)).mean,
+        "learned ": vq.seen(prior.sample(10)).mean,
+    }
+show(
+    figures.image_rows(invented),
+    "Words drawn from the uniform prior decode to rubble; words drawn from "
+    "the learned prior decode to strokes, many of them digits.",
+    alt="One row of speckled patterns, two rows of handwritten digits.",
+    label="fig-quantized-samples",
+)
+
+# %% [markdown]
+# Van den Oord et al. report 4.67 bits/dim for a VQ-VAE on CIFAR-10, and 4.51 for a VAE with continuous codes {cite:p}`oord2017neural`: colour photographs of 256 levels, so nothing here stands beside it.
+#
+# What does one letter do?
+# Change the symbol at one place of a digit: the picture changes there, and hardly elsewhere.
+
+
+# %%
+def respelt(symbol, row=3, column=3, which=0):
+    """A digit, and the same with another symbol at a place."""
+    with torch.no_grad():
+        tokens = vq.tokens(x[which : which + 1])
+        before = vq.seen(tokens).mean[0, 0]
+        tokens[0, 7 * row + column] = symbol
+        after = vq.seen(tokens).mean[0, 0]
+    return torch.cat([before, torch.ones(28, 2), after], 1)
+
+
+# %% tags=["hide-input"]
+symbols = order.argsort()[:: 64 // 10].tolist()
+places = ((1, 3), (3, 3), (5, 3))
+Explorable(
+    [[respelt(k, *place) for k in symbols] for place in places],
+    [[f"row {r}, column {c}" for r, c in places], [str(k) for k in symbols]],
+    ["place", "symbol"],
+    alt="Left a digit, right the same digit, changed around one place.",
+    caption="Left: a test digit, decoded. Right: one of its 49 symbols "
+    "replaced. Rows and columns count from 0.",
+    start=[1, 5],
+    live=figures.Live(
+        respelt,
+        figures.Knob("symbol", [0, 63], symbols[5]),
+        figures.Knob("row", [0, 6], 3),
+        figures.Knob("column", [0, 6], 3),
+        figures.Knob("test image", [0, min(len(x), 500) - 1], 0),
+    ),
+)
+
+# %% [markdown]
+# (sec-quantized-clusters)=
+# ## Clusters of codes know digits, but not how many there are
+#
+# The homework asks what codes know of classes that nobody told them.
+# It groups the codes by k-means, chooses the number of groups by their *silhouette* {cite:p}`rousseeuw1987silhouettes`, and takes the groups for labels.
+# The silhouette of a point is $(b - a) / \max(a, b)$, with $a$ its mean distance to its own cluster and $b$ to the nearest other one; 1 is far apart, 0 is a border.
+# We measured it for every $k$ from 2 to 30, on the first 3,000 training digits, for the vectors $z$ before the choice ("latents") and for their codes, 784 numbers each.
+# (These training images are read in grey, the mean of their binary draws.)
+
+# %% tags=["hide-input"]
+fashion_run = run(vq_vae, data="fashion-mnist", horizon=4)
+
+
+def scores(one, kind):
+    """The numbers of clusters that were measured, and their silhouettes."""
+    found = {}
+    for key, value in one.metrics.items():
+        if key.startswith(f"{kind}, ") and key.endswith("silhouette"):
+            found[int(key.split()[1])] = value
+    values = [found[k]["value"] for k in found]
+    return [*found], values, [found[k]["error"] for k in found]
+
+
+series = {
+    "latents, digits": scores(vq_run, "latents"),
+    "codes, digits": scores(vq_run, "codes"),
+    "codes, clothes": scores(fashion_run, "codes"),
+}
+
+
+def best_of(scored):
+    """The number of clusters with the largest silhouette."""
+    k, values, _ = scored
+    return k[max(range(len(values)), key=values.__getitem__)]
+
+
+best = {name: best_of(scored) for name, scored in series.items()}
+show(
+    figures.curves(series, "number of clusters k", "mean silhouette"),
+    "Silhouettes of k-means by the number of clusters; bands are one "
+    "standard error of a mean over 3,000 images.",
+    alt="Three curves over k from 2 to 30; those of digits are nearly level "
+    "and low.",
+    label="fig-quantized-silhouettes",
+)
+
+# %% tags=["hide-input"]
+ks, values, errors = series["codes, digits"]
+top = max(values)
+near = [
+    k for k, v, e in zip(ks, values, errors, strict=True) if v + 2 * e >= top
+]
+Markdown(
+    f"For codes of digits the largest is at k = {best['codes, digits']}, for "
+    f"latents at {best['latents, digits']}, for codes of clothes at "
+    f"{best['codes, clothes']}. But "
+    f"{len(near)} of the {len(ks)} values of k lie within two standard "
+    f"errors of the largest, from {min(near)} to {max(near)}, and all are "
+    "near 0: by this measure there are no clusters to count. It does not "
+    "find the ten classes, and nothing says that it should."
+)
+
+# %% [markdown]
+# Two traps lie in the measure itself.
+# Computed in float32 by products of matrices, small distances are differences of large numbers, and equal codes get distances that are not zero; and on a small sample another $k$ wins.
+
+
+# %%
+@torch.no_grad()
+def in_parts(function, many):
+    """Apply a function to 500 at a time."""
+    return torch.cat([function(part) for part in many.split(500)])
+
+
+seen, labels = data.examples("train", 3000)
+codes_seen = in_parts(vq.code, seen)
+groups = KMeans(10, n_init=1, random_state=0).fit(codes_seen.numpy())
+members = torch.from_numpy(groups.labels_).long()
+
+
+# %%
+def by_products(points):
+    """Distances of all pairs in the precision of the points: (N, N)."""
+    size = points.square().sum(1)
+    square = size[:, None] + size - 2 * points @ points.T
+    return square.clamp_min(0).sqrt()
+
+
+table = []
+for offset in (0.0, 100.0, 1000.0):
+    some, own = codes_seen[:1000] + offset, members[:1000]
+    row = {"added to every number": f"{offset:g}"}
+    for kind, points in {"64": some.double(), "32": some}.items():
+        apart = by_products(points)
+        found = judged.silhouette(apart.double(), own)
+        row[f"silhouette, float{kind}"] = f"{found.value:.5f}"
+    row["a point from itself, float32"] = f"{apart.diagonal().max():.2g}"
+    table.append(row)
+results_table(table)
+
+# %% [markdown]
+# A number that is added to all codes changes no distance, but in float32 it takes the digits away that the difference needs.
+# (scikit-learn's own silhouette computes its products in float64, whatever it is given; a hand-made one on a GPU does not.)
+# And which $k$ wins hangs on how many images one took:
+
+# %% tags=["hide-input"]
+table = []
+for n in (100, 300, 1000):
+    some = codes_seen[:n]
+    apart = judged.distances(some)
+    row, tried = {"images": f"{n:,}"}, []
+    for k in (2, 5, 8, 10, 15, 20, 25):
+        fit = KMeans(k, n_init=1, random_state=0).fit(some.numpy())
+        own = torch.from_numpy(fit.labels_).long()
+        tried.append((k, judged.silhouette(apart, own)))
+        row[f"k = {k}"] = f"{tried[-1][1].value:.3f}"
+    row["best"] = judged.best_clusters(tried)
+    table.append(row)
+results_table(table)
+
+# %% [markdown]
+#
+# (sec-quantized-confusion)=
+# ## Ten clusters hold more than half of the digits, thirty hold four fifths
+#
+# Clusters have no names.
+# For ten of them we take the naming with the most matches, one label for each cluster (the *Hungarian* method {cite:p}`kuhn1955hungarian`); with more clusters than labels each takes its commonest label, and the matrix is not square.
+# Beside the share of right names we report purity, the share that a majority vote gets, and two measures that need no names: normalised mutual information (NMI) and the adjusted Rand index (ARI, 0 for chance).
+
+# %% tags=["hide-input"]
+rows = []
+for data_name, one in {"digits": vq_run, "clothes": fashion_run}.items():
+    for kind in ("latents", "codes"):
+        for k in (10, 20, 30):
+            key = f"{kind}, {k} clusters: "
+            if f"{key}accuracy" not in one.metrics:
+                continue  # a trial measures fewer
+            row = {"images": data_name, "clusters of": kind, "k": k}
+            row["named right, %"] = one.metrics[f"{key}accuracy"]
+            for what in ("purity", "NMI", "ARI"):
+                row[what] = f"{one.metrics[f'{key}{what}']['value']:.2f}"
+            rows.append(row)
+results_table(rows, percent=["named right, %"])
+
+# %% [markdown]
+# On 3,000 training images each, one start of k-means.
+# Purity and NMI rise with $k$ by themselves: 3,000 clusters of one image have purity 1.
+# ARI does not.
+#
+# Now the matrix, on test digits that k-means did not see.
+
+# %%
+test_x, test_y = load_binary("mnist").cut(subset).examples("test", 5000)
+test_codes = in_parts(vq.code, test_x)
+found = torch.from_numpy(groups.predict(test_codes.numpy())).long()
+names = judged.matched(judged.contingency(members, labels))
+table_of = judged.contingency(found, test_y)
+
+
+# %% tags=["hide-input"]
+def heat(axes, counts, rows, columns, named):
+    """Draw counts as shares of each row, with numbers."""
+    shares = counts / counts.sum(1, keepdim=True).clamp_min(1)
+    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1, aspect="auto")
+    axes.set(xticks=range(len(columns)), yticks=range(len(rows)))
+    axes.set_xticklabels(columns)
+    axes.set_yticklabels(rows)
+    axes.set(xlabel=named[0], ylabel=named[1])
+    axes.grid(False)
+    for i, line in enumerate(counts.int().tolist()):
+        for j, number in enumerate(line):
+            if number:
+                dark = shares[i, j] > 0.5
+                axes.text(
+                    j, i, number, ha="center", va="center", fontsize=8,
+                    color="white" if dark else "#333333",
+                )  # fmt: skip
+
+
+by_label = table_of[names.argsort()].T if len(table_of) == 10 else table_of.T
+figure = figures.blank(4.2)
+heat(
+    figure.subplots(),
+    by_label,
+    [str(k) for k in range(len(by_label))],
+    [str(int(k)) for k in names.sort().values],
+    ("cluster, by its name", "true digit"),
+)
+show(
+    figure,
+    "Counts of 5,000 test digits: rows are true digits, columns the ten "
+    "clusters by the names that the training digits gave them.",
+    alt="A ten by ten matrix; most of the weight on the diagonal, with "
+    "blocks beside it where 4, 7 and 9 share clusters.",
+    label="fig-quantized-confusion",
+)
+
+# %% tags=["hide-input"]
+right = (names[found] == test_y).double()
+pairs = by_label.clone()
+pairs.fill_diagonal_(0)
+i, j = divmod(int(pairs.argmax()), pairs.shape[1])
+Markdown(
+    f"On the diagonal stand {metrics.mean_of(right).value:.1%} of the test "
+    f"digits. The largest number beside it is {int(pairs[i, j])}: digits "
+    f"{i} in the cluster named {int(names.sort().values[j])}."
+)
+
+# %% [markdown]
+# The homework's sheet shows such a matrix, with 65,181 of its 70,000 images on the diagonal, 93.1 %.
+# Its rows add up to 6,903 zeros, 7,877 ones, and so on: the whole of MNIST, training and test images together.
+# It does not say which model or method made it, how many clusters there were, how they were named, or from which of several trials it comes.
+# Ours is made with $k = 10$, named on training images, and counted on others; the table above says how much of the difference more clusters make up.
+#
+# What is in the clusters of clothes?
+
+# %% tags=["hide-input"]
+clothes = load("fashion-mnist").cut(subset)
+fashion = fashion_run.model
+kinds = [c.replace("T-shirt/top", "T-shirt") for c in clothes.class_names]
+sets = {"digits": (table_of, [str(k) for k in range(10)])}
+known_x, known_y = clothes.examples("train", 3000)
+new_x, new_y = clothes.examples("test", 3000)
+known_codes = in_parts(fashion.code, known_x)
+fashion_groups = KMeans(10, n_init=1, random_state=0).fit(known_codes.numpy())
+guess = torch.from_numpy(
+    fashion_groups.predict(in_parts(fashion.code, new_x).numpy())
+).long()
+sets["clothes"] = (judged.contingency(guess, new_y), kinds)
+figure = figures.blank(3.6)
+tones = [*figures.style.PALETTE]
+for axes, (title, (counts, words_of)) in zip(
+    figure.subplots(1, 2, sharey=True), sets.items(), strict=True
+):
+    share = counts / counts.sum(1, keepdim=True).clamp_min(1)
+    base = torch.zeros(len(share))
+    for label in range(share.shape[1]):
+        axes.bar(
+            range(len(share)), share[:, label], bottom=base, width=0.85,
+            color=tones[label], label=words_of[label],
+            hatch="//" if label % 2 else "",
+        )  # fmt: skip
+        base += share[:, label]
+    axes.set(title=title, xlabel="cluster", xticks=range(len(share)))
+    axes.legend(
+        ncols=3 if title == "digits" else 2, fontsize=7.5,
+        loc="upper center", bbox_to_anchor=(0.5, -0.2),
+    )  # fmt: skip
+figure.axes[0].set_ylabel("share of true label")
+show(
+    figure,
+    "Shares of each true label within every cluster, ten clusters of codes "
+    "each. A bar of one tone is a pure cluster.",
+    alt="Two panels of ten stacked bars; several bars are nearly of one "
+    "tone, others are halves and thirds.",
+    label="fig-quantized-shares",
+)
+
+# %% [markdown]
+# (sec-quantized-tsne)=
+# ## t-SNE shows the same codes in several ways, all of them true and none a measurement
+#
+# t-SNE {cite:p}`maaten2008visualizing` puts points into the plane so that neighbours stay neighbours.
+# *Its* perplexity is about how many neighbours count; it begins at random, and ends elsewhere with another seed.
+
+# %%
+few = test_codes[: 300 if subset else 800]
+plane = torch.pca_lowrank(few, q=30)
+plane = (plane[0] * plane[1]).numpy()
+maps = {
+    f"perplexity {p}, seed {s}": TSNE(
+        perplexity=p, init="random", random_state=s, max_iter=400
+    ).fit_transform(plane)
+    for p, s in ((5, 0), (40, 0), (40, 1))
+}
+
+# %% tags=["hide-input"]
+figure = figures.blank(2.7)
+for axes, (title, points) in zip(
+    figure.subplots(1, 3), maps.items(), strict=True
+):
+    axes.scatter(*points.T, c=test_y[: len(few)], cmap="tab10", s=5)
+    axes.set(title=title, xticks=[], yticks=[])
+    for digit in range(10):
+        own = points[(test_y[: len(few)] == digit).numpy()]
+        if len(own):
+            axes.text(*own.mean(0), str(digit), weight="bold", fontsize=11)
+show(
+    figure,
+    "The same codes of test digits three times; colours and numbers are "
+    "true digits, a number stands at the mean of its digit.",
+    alt="Three scatter plots of coloured points in groups; the groups lie "
+    "at other places in each.",
+    label="fig-quantized-tsne",
+)
+
+# %% [markdown]
+# Groups of one digit appear in all three, sizes of groups and distances between them mean nothing, and their places change with the seed.
+# The clusters above were found in 784 numbers, not in this plane.
+#
+# (sec-quantized-pseudo)=
+# ## A classifier of pseudo-labels learns the mistakes of its labels
+#
+# Now every image is annotated by the name of its cluster, training and test images alike, all 70,000; k-means saw the codes of 10,000 training digits, drawn in black and white, and their true labels named the clusters.
+# The same small network is trained on the grey images, for one epoch, once with the true labels and once with these.
+
+# %%
+standing = train(vq_vae)  # published, in a trial too: it annotates all
+taught = {
+    "digits, true labels": train(
+        cluster_classifier, first=standing, pseudo=False
+    ),
+    "digits, 10 clusters": train(cluster_classifier, first=standing),
+}
+
+# %% tags=["hide-input"]
+
+
+def annotated_table(runs):
+    """What labels were right, and what classifiers of them answer."""
+    keys = {
+        "right labels, all 70,000, %": "right labels among all images",
+        "right labels, test, %": "right labels among test images",
+        "test accuracy, %": "accuracy",
+        "agrees with such labels, %": "accuracy on what it was taught",
+    }
+    rows = [
+        {"taught": name} | {k: one.metrics[v] for k, v in keys.items()}
+        for name, one in runs.items()
+    ]
+    return results_table(rows, percent=[*keys])
+
+
+annotated_table(taught)
+
+# %% tags=["hide-input"]
+own = taught["digits, 10 clusters"].metrics
+gap = own["accuracy"]["value"] - own["right labels among test images"]["value"]
+Markdown(
+    f"Of the labels that it was taught "
+    f"{own['right labels among all images']['value']:.1%} are right, and "
+    f"{own['accuracy']['value']:.1%} of its answers are. That is "
+    f"{abs(100 * gap):.1f} points "
+    f"{'more' if gap > 0 else 'less'} than the clusters' own names get on "
+    "the test digits: errors of pseudo-labels are not noise that averages "
+    "out. A cluster that holds fours and nines is a rule, and a network "
+    "learns rules."
+)
+
+# %% [markdown]
+# More clusters, named by majority, make better labels, and their number was not found by the silhouette: it was allowed to be large.
+# The true labels of 10,000 digits were used to name them, so this is no learning without labels; with one label for each cluster it would be learning with very few.
+#
+# (sec-quantized-limits)=
+# ## Limits
+#
+# One network size, one grid of 7 × 7, one $K$, one seed, and trainings of two to six epochs; none was trained to its plateau.
+# The bits are of binary digits under this book's fixed draw of the test set, and compare with nothing printed elsewhere.
+# The VQ-VAE's bound uses one word; words that decode alike are counted as if they were impossible, so the model's true $-\log p(x)$ is lower by an unknown amount.
+# The Fréchet distances are on the features of the book's small classifier, between means of $p(x \mid c)$ and grey test digits.
+# Clothes were trained on grey pixels with the binary cross-entropy, which is no likelihood: no nats are given for them.
+#
+# ## Exercises
+#
+# ```{exercise-start} The figure of the sheet
+# :label: ex-quantized-figure
+# ```
+# (Code.) The homework draws: encoder, log-probabilities plus Gumbel noise, a soft one-hot vector, a codebook, a sample, a decoder. Take MNIST or Fashion-MNIST and any discrete variant, and train it until its copies are good.
+# Write the path from logits to the decoder's input in plain PyTorch and compare with the package's. Where does the temperature enter, and what does the decoder see at test time?
+# Which of our models copies best?
+# ```{exercise-end}
+# ```
+#
+# ```{solution-start} ex-quantized-figure
+# :class: dropdown
+# ```
+# `F.gumbel_softmax` is the step in the middle: noise is added, then the sum is divided by $\tau$; in a test a hard draw takes the mixture's place, which is $\tau \to 0$.
+# With the same random numbers both give the same vectors.
+
+# %%
+with torch.no_grad():
+    logits = dvae.raw(x[:8])
+    torch.manual_seed(1)
+    ours = dvae.relaxed(logits, 0.5)
+    torch.manual_seed(1)
+    theirs = F.gumbel_softmax(logits, tau=0.5) @ dvae.codebook
+torch.testing.assert_close(ours, theirs)
+for name, one in ways.items():
+    distance = metrics.Estimate(**one.metrics["copies, frechet"])
+    print(f"{name}: squared Fréchet distance of copies {distance}")
+
+# %% tags=["hide-input"]
+with torch.no_grad():
+    rows = {"image": x[8:16]}
+    for name, one in ways.items():
+        model = one.model
+        rows[name] = model.seen(model.tokens(x[8:16])).mean
+show(
+    figures.image_rows(rows),
+    "Eight test digits and their copies by the three models, each at the "
+    "encoder's own symbols (for the discrete VAE the most probable ones).",
+    alt="Four rows of eight digits: originals and three rows of copies.",
+    label="fig-quantized-three",
+)
+
+# %% [markdown]
+# ```{solution-end}
+# ```
+#
+# ```{exercise-start} Explain the VQ-VAE
+# :label: ex-quantized-vqvae
+# ```
+# (Derive.) Explain the VQ-VAE: what replaces the KL term, what the three terms of its published loss are, and which of encoder, codebook and decoder each of them moves.
+# Write the loss by hand with `detach`, and check by its gradients. What does the running average do in place of the second term?
+# ```{exercise-end}
+# ```
+#
+# ```{solution-start} ex-quantized-vqvae
+# :class: dropdown
+# ```
+# $-\log p(x \mid e_c) + \| \mathrm{sg}(z) - e_c \|^2 + \beta \| z - \mathrm{sg}(e_c) \|^2$, where sg lets no gradient through.
+# The KL term is $T \log K$, a constant, and disappears.
+# The first term moves the decoder, and straight through the encoder; the second moves the codebook alone; the third the encoder alone.
+# Gradient descent on the second, with a rate for each code, is the running average: its gradient in $e_k$ is $-2 n_k (\bar z_k - e_k)$, and {prf:ref}`thm-quantized-kmeans` (a) steps along it by $\eta_k / (2 n_k)$ times its length.
+
+# %%
+net = VectorQuantised(grid_encoder(16), grid_decoder(16), 64, 16)
+book_of = net.codebook.clone().requires_grad_()
+z = net.raw(x[:16])
+e = book_of[net.choose(z.detach())]
+first = -net.decode(z + (e - z).detach()).log_prob(x[:16]).sum()
+second = (z.detach() - e).square().sum()
+third = (z - e.detach()).square().sum()
+parts = {"encoder": net.encoder[-1].weight, "codebook": book_of}
+parts["decoder"] = net.decoder[0].weight
+rows = []
+for name, term in {"first": first, "second": second, "third": third}.items():
+    slopes = torch.autograd.grad(
+        term, [*parts.values()], retain_graph=True, allow_unused=True
+    )
+    moved = [s is not None and bool(s.abs().max() > 0) for s in slopes]
+    rows.append({"term": name} | {
+        part: "moves" if m else "–" for part, m in zip(parts, moved, strict=True)
+    })  # fmt: skip
+results_table(rows)
+
+# %% [markdown]
+# ```{solution-end}
+# ```
+#
+# ```{exercise-start} How many clusters?
+# :label: ex-quantized-silhouette
+# ```
+# (Measure.) Run k-means on the quantised representations, for several numbers of clusters, with the silhouette of each, and plot it. Which $k$ is best?
+# Do it again with other images. Is it the same $k$?
+# ```{exercise-end}
+# ```
+#
+# ```{solution-start} ex-quantized-silhouette
+# :class: dropdown
+# ```
+# {numref}`fig-quantized-silhouettes` is the plot for 3,000 images.
+# On three other samples of 700 images:
+
+# %%
+table, more = [], [data.examples("train", 2100)[0][k::3] for k in range(3)]
+for number, some in enumerate(more):
+    points = in_parts(vq.code, some)
+    apart, tried = judged.distances(points), []
+    for k in (2, 6, 10, 14, 20, 26):
+        fit = KMeans(k, n_init=1, random_state=0).fit(points.numpy())
+        own = torch.from_numpy(fit.labels_).long()
+        tried.append((k, judged.silhouette(apart, own)))
+    row = {"sample": str(number)}
+    row |= {f"k = {k}": f"{one.value:.3f}" for k, one in tried}
+    table.append(row | {"best": judged.best_clusters(tried)})
+results_table(table)
+
+# %% [markdown]
+# ```{solution-end}
+# ```
+#
+# ```{exercise-start} Pseudo-labels
+# :label: ex-quantized-pseudo
+# ```
+# (Measure.) Take the best number of clusters, make the cluster numbers pseudo-labels, and annotate the whole set.
+# Train a classifier on the true labels, and the same classifier on the pseudo-labels. Compare their accuracies. What would you tell somebody who reports only the agreement on what was taught?
+# Do both for Fashion-MNIST.
+# ```{exercise-end}
+# ```
+#
+# ```{solution-start} ex-quantized-pseudo
+# :class: dropdown
+# ```
+# "Best" by the silhouette is a $k$ with more clusters than classes, so each takes its commonest label.
+
+# %%
+k = best_of(scores(standing, "codes"))
+garments = train(vq_vae, data="fashion-mnist", horizon=4)
+asked = {"data": "fashion-mnist", "first": garments}
+taught |= {
+    f"digits, {k} clusters": train(
+        cluster_classifier, first=standing, clusters=k
+    ),
+    "clothes, true labels": train(cluster_classifier, **asked, pseudo=False),
+    "clothes, 10 clusters": train(cluster_classifier, **asked),
+}
+annotated_table(taught)
+
+# %% [markdown]
+# ```{solution-end}
+# ```
+#
+# ```{exercise-start} The four charts
+# :label: ex-quantized-charts
+# ```
+# (Measure.) Draw the results: the matrix of clusters against labels, the share of each true label in every cluster, and t-SNE with colours.
+# The page has them for ten clusters. Draw the matrix for the $k$ of the best silhouette, where it is not square. Which digits are split, and which still share a cluster?
+# ```{exercise-end}
+# ```
+#
+# ```{solution-start} ex-quantized-charts
+# :class: dropdown
+# ```
+# {numref}`fig-quantized-confusion`, {numref}`fig-quantized-shares` and {numref}`fig-quantized-tsne` are the charts.
+
+# %%
+k = best["codes, digits"]
+many = KMeans(k, n_init=1, random_state=0).fit(codes_seen.numpy())
+own = torch.from_numpy(many.labels_).long()
+called = judged.matched(judged.contingency(own, labels))
+guess_of = torch.from_numpy(many.predict(test_codes.numpy())).long()
+wide = judged.contingency(guess_of, test_y)
+turned = called[: len(wide)].argsort()
+split = torch.bincount(called, minlength=10).tolist()
+print("clusters named 0 to 9:", split)
+print(f"named right: {(called[guess_of] == test_y).double().mean():.1%}")
+
+# %% tags=["hide-input"]
+figure = figures.blank(5.2)
+heat(
+    figure.subplots(),
+    wide[turned],
+    [str(int(called[i])) for i in turned],
+    [str(d) for d in range(wide.shape[1])],
+    ("true digit", "cluster, by its name"),
+)
+show(
+    figure,
+    "Counts of 5,000 test digits in the clusters of the best silhouette, "
+    "sorted by name; a digit that is split has several rows.",
+    alt="A tall matrix: about two rows for each digit, most of each row in "
+    "one column.",
+    label="fig-quantized-wide",
+)
+
+# %% [markdown]
+# ```{solution-end}
+# ```
+#
+# ```{exercise-start} The sheet's matrix
+# :label: ex-quantized-sheet
+# ```
+# (Recall.) A report shows a matrix of clusters against labels with 65,181 of 70,000 on its diagonal. Name four things that it must say before that can be compared with another number.
+# Could a matrix have 93 % on its diagonal although the clusters know nothing?
+# ```{exercise-end}
+# ```
+#
+# ```{solution-start} ex-quantized-sheet
+# :class: dropdown
+# ```
+# What was clustered and by which method; how many clusters, and who chose the number; how clusters were named, on which images; whether the model or the choice among trials has seen labels.
+# Yes: with as many clusters as images, each named by its own label, it has 100 %. Short of that, with random clusters of $m$ images each, the majority's share is well above 10 %:
+
+# %%
+torch.manual_seed(seed)
+truth = load_binary("mnist").train[1][:6000]
+for m_each in (1, 2, 5, 20, 600):
+    chance = torch.arange(6000) // m_each
+    share = judged.purity(judged.contingency(chance, truth))
+    print(f"random clusters of {m_each:3d} images: purity {share:.0%}")
+
+# %% [markdown]
+# ```{solution-end}
+# ```
+#
+# ```{exercise-start} What a symbol can carry
+# :label: ex-quantized-entropy
+# ```
+# (Derive.) A codebook of 64 symbols has perplexity $P$ over all places together. Show that a prior of independent places pays at most $49 \log P$ nats on average, if it knows each place's own law. When is it equal?
+# Compute both sides for the published run.
+# ```{exercise-end}
+# ```
+#
+# ```{solution-start} ex-quantized-entropy
+# :class: dropdown
+# ```
+# $\log P$ is the entropy of the mean law $\frac1T \sum_t \bar q_t$, and entropy is concave: $\frac1T \sum_t H(\bar q_t) \le H\big( \frac1T \sum_t \bar q_t \big)$.
+# Equal if all places have one law. Here on the same test digits, so without the error of a prior fitted elsewhere:
+
+# %%
+with torch.no_grad():
+    spelt = torch.cat([vq.tokens(part) for part in test_x.split(500)])
+law_at = F.one_hot(spelt, 64).double().mean(0)  # (49, 64)
+places_pay = torch.special.entr(law_at).sum()
+mean_law = law_at.mean(0)
+limit = 49 * torch.special.entr(mean_law).sum()
+assert places_pay <= limit
+print(f"places {places_pay:.1f}, limit {limit:.1f}, 49 log 64 = 203.8 nats")
+
+# %% [markdown]
+# ```{solution-end}
+# ```
+#
+# ```{exercise-start} Rounding by hand
+# :label: ex-quantized-rounding
+# ```
+# (Code.) Levels (8, 5, 3) make 120 symbols. Write the map from a symbol's number to its three levels and back, and check it for all. Does the straight-through gradient of a rounded number vanish anywhere?
+# ```{exercise-end}
+# ```
+#
+# ```{solution-start} ex-quantized-rounding
+# :class: dropdown
+# ```
+# The number is written in mixed radix: divide by 3, then by 5, and keep the remainders.
+# The gradient is that of the squeeze, a sigmoid: it vanishes for very large numbers, where the level is the outermost, and nowhere else.
+
+# %%
+scalars = FiniteScalars(torch.nn.Identity(), torch.nn.Identity(), (8, 5, 3))
+number = torch.arange(120)
+by_hand = torch.stack([number // 15, number // 3 % 5, number % 3], 1)
+assert (scalars.grid == by_hand).all()
+assert (by_hand @ torch.tensor([15, 3, 1]) == number).all()
+raw = torch.tensor([-20.0, -2.0, 0.0, 20.0])[:, None].expand(4, 3)
+raw = raw.clone().requires_grad_()
+(slope,) = torch.autograd.grad(scalars.bounded(raw).sum(), raw)
+print(slope[:, 0].tolist())
+
+# %% [markdown]
+# ```{solution-end}
+# ```
+#
+# ```{exercise-start} A better word (open)
+# :label: ex-quantized-open
+# ```
+# (Open.) The bound uses the nearest codes. Any other word gives a bound, too. Find words with a smaller sum of distortion and rate, without touching the networks. There is no last word here.
+# ```{exercise-end}
+# ```
+#
+# ```{solution-start} ex-quantized-open
+# :class: dropdown
+# ```
+# A first answer: for each digit try, at one random place after the other, the symbol that a few draws propose, and keep it if the sum falls.
+# Every kept change tightens {eq}`eq-quantized-vq`.
+
+# %%
+torch.manual_seed(seed)
+with torch.no_grad():
+    target = x[:50]
+    word = vq.tokens(target)
+
+    def costs(tokens):
+        rate = prior.terms(tokens)["nll"]
+        return rate - vq.seen(tokens).log_prob(target)
+
+    now = begun = costs(word)
+    for _ in range(60):
+        tried = word.clone()
+        place = torch.randint(49, (50, 1))
+        tried.scatter_(1, place, torch.randint(64, (50, 1)))
+        then = costs(tried)
+        better = then < now
+        word = torch.where(better[:, None], tried, word)
+        now = torch.where(better, then, now)
+print(f"{begun.mean():.2f} nats at first, {now.mean():.2f} after 60 trials")
+
+# %% [markdown]
+# ```{solution-end}
+# ```
+#
+# ## What was lost?
+#
+# Spelt with 64 letters, a digit loses little that the eye would miss, if all letters are used; and all are used once the idle ones are put where the work is.
+# What was lost is the gradient, and each substitute has its price: a bias, a variance, or a rounding that pretends to be none.
+# What was won is that inventing became spelling.
+# A uniform prior spells rubble; a small transformer, trained on words that a finished network wrote, spells digits.
+# And the letters know something of the classes, though not their number, and not their names.
+#
+# ## References
+#
+# ```{bibliography}
+# :filter: docname in docnames
+# ```
