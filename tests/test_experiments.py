@@ -21,7 +21,7 @@ from companion.train import train
 from companion.train.loop import steps_of
 from companion.train.state import State
 
-OTHER = train(vq_vae, data="fashion-mnist")  # a first phase that is not the usual one
+OTHER = train(vq_vae, data="fashion-mnist", horizon=2)  # a first phase that is not the usual one
 SMALL = {"channels": (8, 16)}  # a U-Net for tests
 LIGHT = {"width": 8, "layers": 2}  # a transformer for tests
 THIN = {"width": 8}  # a flow for tests

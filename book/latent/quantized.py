@@ -561,7 +561,7 @@ check(
 # :::
 #
 # A VQ-VAE pays $T \log K$ = 49 × 4.16 = 204 nats for its word, whatever the image is.
-# So the rate has no gradient, and its loss needs none of it: what is trained is the distortion, and a *commitment* $\beta \| z - e_c \|^2$ that keeps vectors near their codes, since the straight-through gradient is only as good as the two are close.
+# So the rate has no gradient, and the loss leaves it out: what is trained is the distortion, and a *commitment* $\beta \| z - e_c \|^2$ that keeps vectors near their codes, since the straight-through gradient is only as good as the two are close.
 
 # %% tags=["hide-input"]
 torch.manual_seed(seed)

@@ -32,7 +32,7 @@ from companion.nets.grids import grid_decoder, grid_encoder
 from companion.objectives import cross_entropy, negative_elbo
 from companion.objectives.quantized import finite_scalars, gumbel_softmax, vector_quantised
 from companion.recipes import Loss, Player, Recipe, first_phase, own_terms
-from companion.runs import Run
+from companion.runs import Run, all_runs
 from companion.train import train
 
 BINARY = ("mnist", "persian")  # greys are probabilities of ink; other images stay grey
@@ -49,7 +49,8 @@ def coded(model: Coded, loss: Loss, data: str, rate: float, horizon: int) -> Rec
     pace = partial(torch.optim.Adam, lr=rate)
     player = Player(channels_last(model), loss, pace, cosine(horizon, 0.2, 0.01))
     judge = extractor_of(data)
-    asked = OfCodes(judge.model, partial(load, data), isinstance(model, VectorQuantised))
+    clustered = isinstance(model, VectorQuantised) and horizon > 1  # it takes minutes
+    asked = OfCodes(judge.model, partial(load, data), clustered)
     return Recipe(
         model, {"codes": player}, partial(pictures, data),
         augment=redrawn if data in BINARY else stored,
@@ -70,7 +71,7 @@ def vq_vae(
 
 def discrete_vae(
     data: str = "mnist", codes: int = 64, depth: int = 16, width: int = 48, hot: float = 1.0,
-    cold: float = 0.5, rate: float = 2e-3, horizon: int = 4,
+    cold: float = 0.5, rate: float = 2e-3, horizon: int = 1,
 ) -> Recipe:  # fmt: skip
     """Train a discrete VAE by Gumbel-softmax, whose temperature falls from hot to cold."""
     model = DiscreteVAE(grid_encoder(codes, width), grid_decoder(depth, width), codes, depth)
@@ -79,7 +80,7 @@ def discrete_vae(
 
 def fsq_vae(
     data: str = "mnist", levels: tuple[int, ...] = (4, 4, 4), width: int = 48,
-    rate: float = 2e-3, horizon: int = 4,
+    rate: float = 2e-3, horizon: int = 1,
 ) -> Recipe:  # fmt: skip
     """Train an autoencoder whose few numbers at each place are rounded to levels."""
     encoder, decoder = grid_encoder(len(levels), width), grid_decoder(len(levels), width)
@@ -87,7 +88,7 @@ def fsq_vae(
 
 
 def flat_vae(
-    data: str = "mnist", latent: int = 32, rate: float = 2e-3, horizon: int = 4
+    data: str = "mnist", latent: int = 32, rate: float = 2e-3, horizon: int = 2
 ) -> Recipe:
     """Train the VAE of chapter `latent/vae` on the same black or white digits."""
     model = VAE(image_encoder(2 * latent), image_decoder(latent), latent)
@@ -100,8 +101,17 @@ def flat_vae(
 
 
 def coded_by(first: Run | None, data: str) -> Run:
-    """The first phase that is meant: the given one, or the published VQ-VAE of a data set."""
-    return train(vq_vae, data=data) if first is None else first
+    """The first phase: the given one, or the VQ-VAE of a data set that was trained longest.
+
+    Raises ValueError where none is published.
+    """
+    if first is not None:
+        return first
+    runs = [run for run in all_runs(starts="vq_vae") if run.config["choices"]["data"] == data]
+    if not runs:
+        raise ValueError(f"no VQ-VAE of {data!r} is published: train one, and give it as first")
+    longest = max(runs, key=lambda run: run.epochs)
+    return train(vq_vae, **longest.config["choices"])
 
 
 def tokens_and_images(model: Coded, data: str) -> Dataset:
