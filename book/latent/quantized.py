@@ -201,6 +201,8 @@ for _ in range(20):
     falls["unchosen"].append(
         (z - model.codebook[again.flip(0)]).square().sum()
     )
+
+# %% tags=["hide-input"]
 part = {name: torch.stack(found) for name, found in sides.items()}
 loss = {name: torch.stack(found) for name, found in falls.items()}
 check("thm-quantized-kmeans", about="the step", of="codebooks").equal(
@@ -331,6 +333,8 @@ for _ in range(100):
     found["unbiased"].append(exact)
     found["sign"].append(exact - extra)
     found["squared"].append(exact + share * (1 - share) * bend)
+
+# %% tags=["hide-input"]
 part = {name: torch.stack(values) for name, values in found.items()}
 check("thm-quantized-straight", about="the bias", of="decoders").equal(
     part["mean"],
@@ -355,6 +359,7 @@ law = logits.softmax(0)
 exact = law * (corners - law @ corners)  # eq. (quantized-exact)
 
 
+# %%
 def gradients(loss_of, draws=20_000):
     """Gradient of each draw's own loss: (draws, 4)."""
     many = logits.expand(draws, 4).clone().requires_grad_()
@@ -395,7 +400,9 @@ results_table(rows)
 
 # %% [markdown]
 # The size of the bias is the length of the difference between mean and exact gradient over all four logits; "its noise" is what chance alone would put there with 20,000 draws.
-# Two estimators have no bias beyond it, and pay in variance; the cold Gumbel-softmax approaches them from the other side, with less and less bias and more and more variance.
+# Only REINFORCE has no bias beyond it.
+# Without a baseline it pays in variance; with $b = J$ it is, in this tiny case, as steady as straight-through, but in a network the noise of 49 choices falls on each of them.
+# A hot Gumbel-softmax is steady and wrong, a cold one nearly right and unsteady.
 
 # %% tags=["hide-input"]
 hot = [drawn[f"Gumbel-softmax, τ = {t:g}"] for t in heats]
@@ -484,6 +491,7 @@ def gumbel_below(v):
     return (-(-v).exp()).exp()
 
 
+# %% tags=["hide-input"]
 cases = 2 * torch.randn(12, 5, dtype=torch.float64)
 levels = torch.linspace(-1.0, 4.0, 12, dtype=torch.float64)
 levels = g[torch.searchsorted(g, levels)]
@@ -502,6 +510,8 @@ won = {
     )
     for name, laws in kinds.items()
 }
+
+# %% tags=["hide-input"]
 law_of = (cases[:, 0] - total).exp()
 claimed = law_of * gumbel_below(levels - total)
 check("thm-quantized-gumbel", kind="quadrature", of="logits").equal(
@@ -781,7 +791,7 @@ Markdown(told)
 
 # %% [markdown]
 # (sec-quantized-collapse)=
-# ## Without revival the codebook collapses, and copies pay for it
+# ## Without revival the codebook collapses to a few symbols
 #
 # Two twins of the run are trained for one epoch each, one of them without the revival of dead codes.
 # Its codebook begins where it begins, at normal draws, and the encoder's vectors begin elsewhere.
@@ -824,6 +834,8 @@ show(
 )
 
 # %% [markdown]
+# The table also shows how little this costs a copy here: with 49 places even ten symbols spell a digit, and the distortion hardly tells that most of the book is idle.
+# Look at the usage, not at the loss.
 # A codebook of $K$ symbols with perplexity $P$ says at most $T \log P$ nats if places are independent, by {prf:ref}`thm-quantized-rate`: collapsed, it is a smaller codebook with a large name.
 # Both rows are one epoch and one seed each.
 #
@@ -1067,6 +1079,7 @@ def scores(one, kind):
     return [*found], values, [found[k]["error"] for k in found]
 
 
+# %% tags=["hide-input"]
 series = {
     "latents, digits": scores(vq_run, "latents"),
     "codes, digits": scores(vq_run, "codes"),
@@ -1132,6 +1145,7 @@ def by_products(points):
     return square.clamp_min(0).sqrt()
 
 
+# %% tags=["hide-input"]
 table = []
 for offset in (0.0, 100.0, 1000.0):
     some, own = codes_seen[:1000] + offset, members[:1000]
@@ -1223,6 +1237,7 @@ def heat(axes, counts, rows, columns, named):
                 )  # fmt: skip
 
 
+# %% tags=["hide-input"]
 by_label = table_of[names.argsort()].T if len(table_of) == 10 else table_of.T
 figure = figures.blank(4.2)
 heat(
@@ -1273,6 +1288,8 @@ guess = torch.from_numpy(
     fashion_groups.predict(in_parts(fashion.code, new_x).numpy())
 ).long()
 sets["clothes"] = (judged.contingency(guess, new_y), kinds)
+
+# %% tags=["hide-input"]
 figure = figures.blank(3.6)
 tones = [*figures.style.PALETTE]
 for axes, (title, (counts, words_of)) in zip(
@@ -1292,6 +1309,8 @@ for axes, (title, (counts, words_of)) in zip(
         ncols=3 if title == "digits" else 2, fontsize=7.5,
         loc="upper center", bbox_to_anchor=(0.5, -0.2),
     )  # fmt: skip
+
+# %% tags=["hide-input"]
 figure.axes[0].set_ylabel("share of true label")
 show(
     figure,
@@ -1477,6 +1496,8 @@ e = book_of[net.choose(z.detach())]
 first = -net.decode(z + (e - z).detach()).log_prob(x[:16]).sum()
 second = (z.detach() - e).square().sum()
 third = (z - e.detach()).square().sum()
+
+# %%
 parts = {"encoder": net.encoder[-1].weight, "codebook": book_of}
 parts["decoder"] = net.decoder[0].weight
 rows = []
@@ -1557,6 +1578,8 @@ called_of = judged.matched(
     )
 )
 pseudo = called_of[torch.from_numpy(fashion_groups.labels_).long()]
+
+# %% tags=["hide-input"]
 rows = []
 for name, say in {"true labels": known_y, "10 clusters": pseudo}.items():
     torch.manual_seed(seed)
@@ -1721,15 +1744,18 @@ print(slope[:, 0].tolist())
 # Every kept change tightens {eq}`eq-quantized-vq`.
 
 # %%
+target = x[:50]
+
+
+def costs(tokens):
+    """Distortion and rate of the target with these symbols: (50,) nats."""
+    return prior.terms(tokens)["nll"] - vq.seen(tokens).log_prob(target)
+
+
+# %%
 torch.manual_seed(seed)
 with torch.no_grad():
-    target = x[:50]
     word = vq.tokens(target)
-
-    def costs(tokens):
-        rate = prior.terms(tokens)["nll"]
-        return rate - vq.seen(tokens).log_prob(target)
-
     now = begun = costs(word)
     for _ in range(60):
         tried = word.clone()
