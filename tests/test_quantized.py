@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -61,7 +62,8 @@ def test_without_memory_a_step_of_the_codebook_is_lloyds():
     model = vq(codes=5, decay=0.0, revive=False)
     z = torch.randn(400, 3)
     model.codebook.copy_(z[:5])
-    lloyd = KMeans(5, init=z[:5].numpy(), n_init=1, max_iter=1, algorithm="lloyd").fit(z.numpy())
+    how: Any = {"init": z[:5].numpy(), "n_init": 1, "max_iter": 1, "algorithm": "lloyd"}
+    lloyd = KMeans(5, **how).fit(z.numpy())
     model.follow(z, nearest(z, model.codebook))
     torch.testing.assert_close(
         model.codebook, torch.from_numpy(lloyd.cluster_centers_), atol=1e-5, rtol=1e-5
@@ -70,7 +72,8 @@ def test_without_memory_a_step_of_the_codebook_is_lloyds():
 
 def test_the_means_of_kmeans_are_a_fixed_point():
     model, z = vq(codes=4, decay=0.0), torch.randn(300, 3)
-    found = KMeans(4, n_init=1, tol=0.0, random_state=0).fit(z.double().numpy())
+    how: Any = {"n_init": 1, "tol": 0.0, "random_state": 0}
+    found = KMeans(4, **how).fit(z.double().numpy())
     model.codebook.copy_(torch.from_numpy(found.cluster_centers_).float())
     before = model.codebook.clone()
     model.follow(z, nearest(z, model.codebook))
@@ -175,12 +178,13 @@ def test_the_bound_of_a_discrete_vae_is_below_the_sum_over_all_symbols():
 
 
 def test_the_terms_of_a_discrete_vae_are_draws_of_the_bound():
-    model, x = DiscreteVAE(Says(torch.randn(1, 6)), Place(), 6, 3), images(1)
+    logits = torch.randn(1, 6)
+    model, x = DiscreteVAE(Says(logits), Place(), 6, 3), images(1)
     with torch.no_grad():
         many = [model.terms(x.expand(500, -1, -1, -1))["distortion"] for _ in range(8)]
         tokens = torch.arange(6)[:, None].expand(6, 49)
         fit = -model.seen(tokens).log_prob(x.expand(6, -1, -1, -1))
-        truth = (model.encoder.logits.softmax(1) * fit).sum()
+        truth = (logits.softmax(1) * fit).sum()
     drawn = torch.cat(many)
     assert abs(drawn.mean() - truth) < 4 * drawn.std() / len(drawn) ** 0.5
 
@@ -220,7 +224,8 @@ def test_finite_scalars_count_all_their_symbols():
 
 
 def test_losses_and_terms_speak_of_one_model():
-    x, losses = images(), (vector_quantised, gumbel_softmax, finite_scalars)
+    x = images()
+    losses: Any = (vector_quantised, gumbel_softmax, finite_scalars)
     for model, loss in zip(all_models(), losses, strict=True):
         model.eval()
         found, terms = loss(model, (x,), 0), model.terms(x)
@@ -279,7 +284,7 @@ def test_a_table_counts_pairs_and_purity_is_the_share_of_the_commonest():
 @pytest.mark.parametrize("clusters", [[0, 1, 2, 1, 0] * 20, [5, *[2] * 99], [3, 1] * 50])
 def test_the_silhouette_is_scikit_learns(clusters):
     points, clusters = torch.randn(100, 4).double(), torch.tensor(clusters)
-    each = silhouette_samples(points.numpy(), clusters.numpy())
+    each = np.asarray(silhouette_samples(points.numpy(), clusters.numpy()))
     found = measured.silhouette(measured.distances(points), clusters)
     assert found.value == pytest.approx(each.mean(), abs=1e-10)
     assert found.error == pytest.approx(each.std(ddof=1) / 10, abs=1e-10)

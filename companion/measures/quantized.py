@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -40,11 +41,12 @@ def of_usage(model: Coded, data: Dataset) -> Mapping[str, Estimate]:
     return found | {"perplexity": perplexity(tokens, model.vocabulary), "used": used}
 
 
-def clusters_of(points: Tensor, k: int, seed: int = 0, starts: int = 1):  # type: ignore[no-untyped-def]
+def clusters_of(points: Tensor, k: int, seed: int = 0, starts: int = 1) -> Any:
     """Fit k-means to points (N, D) in single precision: scikit-learn's own object."""
     from sklearn.cluster import KMeans
 
-    return KMeans(k, n_init=starts, random_state=seed).fit(points.float().numpy())
+    how: Any = {"n_init": starts, "random_state": seed}
+    return KMeans(k, **how).fit(points.float().numpy())
 
 
 def of_clusters(points: Tensor, labels: Tensor, name: str) -> dict[str, Estimate]:
