@@ -834,8 +834,7 @@ show(
 )
 
 # %% [markdown]
-# The table also shows how little this costs a copy here: with 49 places even ten symbols spell a digit, and the distortion hardly tells that most of the book is idle.
-# Look at the usage, not at the loss.
+# The table also shows how little this costs a copy here: with 49 places a few symbols spell a digit, and the distortion warns far less loudly than the usage.
 # A codebook of $K$ symbols with perplexity $P$ says at most $T \log P$ nats if places are independent, by {prf:ref}`thm-quantized-rate`: collapsed, it is a smaller codebook with a large name.
 # Both rows are one epoch and one seed each.
 #
@@ -981,8 +980,8 @@ Markdown(
     f"the VQ-VAE needs {found['bits']['value']:.3f} bits/dim, "
     f"{abs(diff):.3f} {'more' if diff > 0 else 'fewer'} than the VAE's bound. "
     f"The discrete VAE, after one epoch and under its uniform prior, needs "
-    f"{bits(dvae_run.metrics['nats']['value']):.3f}: symbols are no "
-    "disadvantage, a loss that never charges for them is."
+    f"{bits(dvae_run.metrics['nats']['value']):.3f}: what costs is "
+    "not that symbols are discrete, but a loss that never charges for them."
 )
 
 # %% tags=["hide-input"]
@@ -1209,7 +1208,7 @@ results_table(rows, percent=["named right, %"])
 
 # %% [markdown]
 # On 3,000 training images each, one start of k-means.
-# Purity and NMI rise with $k$ by themselves: 3,000 clusters of one image have purity 1.
+# Purity rises with $k$ by itself: 3,000 clusters of one image have purity 1.
 # ARI does not.
 #
 # Now the matrix, on test digits that k-means did not see.
@@ -1257,7 +1256,7 @@ show(
     "Counts of 5,000 test digits: rows are true digits, columns the ten "
     "clusters by the names that the training digits gave them.",
     alt="A ten by ten matrix; most of the weight on the diagonal, with "
-    "blocks beside it where 4, 7 and 9 share clusters.",
+    "blocks beside it where digits share clusters.",
     label="fig-quantized-confusion",
 )
 
