@@ -1456,7 +1456,7 @@ with torch.no_grad():
 torch.testing.assert_close(ours, theirs)
 for name, one in {"VQ-VAE, six epochs": vq_run, **ways}.items():
     distance = metrics.Estimate(**one.metrics["copies, frechet"])
-    print(f"{name}: squared Fréchet distance of copies {distance}")
+    print(f"{name}, copies: {distance}")
 
 # %% tags=["hide-input"]
 with torch.no_grad():
