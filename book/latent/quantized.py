@@ -1255,7 +1255,7 @@ show(
     figure,
     "Counts of 5,000 test digits: rows are true digits, columns the ten "
     "clusters by the names that the training digits gave them.",
-    alt="A ten by ten matrix; most of the weight on the diagonal, with "
+    alt="A ten by ten matrix; half of the weight on the diagonal, with "
     "blocks beside it where digits share clusters.",
     label="fig-quantized-confusion",
 )
