@@ -11,13 +11,12 @@
 # *What is lost when a picture must be spelt with 64 letters?*
 #
 # A setter of mosaics owns a box of 64 kinds of tiles.
-# Whatever she is shown, she lays 7 rows of 7 tiles, each the kind that fits best, and a painter who knows the tiles turns them into a picture again.
+# Whatever she is shown, she lays 7 rows of 7 tiles, each the kind that fits best, and a painter turns them into a picture again.
 # Two things can go wrong before the first mosaic is sold.
 # She may reach for the same ten kinds all day, and never learn what the others would be good for.
 # And when she lays tiles at random, to invent something, the painter sees rubble: nobody told her which tile stands beside which.
 #
-# This chapter is about both.
-# A code made of symbols is learned as tiles are, by trying which fits; but a choice has no gradient, and there are several ways to pretend that it has one.
+# Symbols are learned as tiles are, by trying which fits; but a choice has no gradient, and there are several ways to pretend that it has one.
 # Once the symbols are there, inventing is a matter of spelling, and a language model spells.
 #
 # :::{admonition} You will learn to
@@ -67,6 +66,7 @@ from companion.figures import (
 )
 from companion.metrics import clusters as judged
 from companion.models.classifier import Classifier
+from companion.models.code_prior import CodePrior
 from companion.models.quantized import (
     DiscreteVAE,
     FiniteScalars,
@@ -74,9 +74,15 @@ from companion.models.quantized import (
     gumbel_like,
     nearest,
 )
+
+# %% tags=["hide-input"]
 from companion.nets import image_encoder
 from companion.nets.grids import grid_decoder, grid_encoder
-from companion.objectives.quantized import straight_through, vector_quantised
+from companion.objectives.quantized import (
+    straight_through,
+    temperature_at,
+    vector_quantised,
+)
 from companion.runs import published_seed
 from companion.train import train
 
@@ -117,7 +123,11 @@ sketch.show(
 # | $e_k$ | code of symbol $k$ | $(K, D)$ | `codebook` |
 # | $a$; $\pi$ | logits of a symbol; their softmax | $(K)$ | `logits` |
 # | $G$; $\tau$ | Gumbel noise; temperature | $(K)$ | `gumbel_like` |
-# | $\gamma$ | decay of an average | | `decay` |
+# | $\gamma$; $\eta_k$ | decay of an average; step of code $k$ | | `decay`; `eta` |
+# | $f_k$, $J$ | loss of symbol $k$, and its mean | | `corners` |
+# | $A$ | $\log \sum_k e^{a_k}$ | | |
+# | $\beta$ | weight of the commitment | | `commitment` |
+# | $H$; $P$ | entropy, in nats; perplexity $e^H$ | | |
 # | $q(c \mid x)$, $p(c)$ | encoder's law and prior of symbols | | |
 # | $\bar q(c)$ | mean of $q(c \mid x)$ over images | | |
 #
@@ -125,7 +135,7 @@ sketch.show(
 # ## A codebook is k-means that never stops
 #
 # Take vectors $z_1, \dots, z_n$ and codes $e_1, \dots, e_K$, and let each vector be replaced by the code of its choice $c_i$.
-# What it costs is the distortion $\sum_i \| z_i - e_{c_i} \|^2$.
+# It costs the distortion $\sum_i \| z_i - e_{c_i} \|^2$.
 # The VQ-VAE {cite:p}`oord2017neural` lets each code follow two running averages, of how many vectors choose it and of their sum:
 #
 # $$
@@ -139,13 +149,13 @@ sketch.show(
 #
 # :::{prf:theorem} The codebook's step is online k-means
 # :label: thm-quantized-kmeans
-# Let $\bar z_k$ be the mean of the $n_k \ge 1$ vectors that chose $k$, and $N_k > 0$.
+# Let $0 \le \gamma < 1$ and $N_k > 0$, and let $\bar z_k$ be the mean of the $n_k \ge 1$ vectors that chose $k$. (A code that no vector chose stays; for $\gamma = 0$ by agreement.)
 #
 # (a) $e_k' = e_k + \eta_k (\bar z_k - e_k)$ with $\eta_k = (1 - \gamma)\, n_k / N_k'$, which is in $(0, 1]$.
 #
-# (b) On fixed vectors, to choose the nearest codes and then to take such a step never raises the distortion. With $\gamma = 0$ it is an iteration of k-means (Lloyd's).
+# (b) On fixed vectors, all of them in each step, neither to choose the nearest codes nor to take such a step raises the distortion. With $\gamma = 0$ it is an iteration of k-means (Lloyd's).
 #
-# (c) A step leaves the codes where they are if and only if each chosen one is the mean of its vectors: the fixed points of k-means, whatever $\gamma < 1$ is.
+# (c) A step leaves the codes where they are if and only if each chosen one is the mean of its vectors: the fixed points of k-means, whatever $\gamma$ is.
 # :::
 #
 # :::{prf:proof}
@@ -159,48 +169,51 @@ sketch.show(
 # 6. As $\eta_k > 0$, $e_k' = e_k$ if and only if $\bar z_k = e_k$: (c).
 # :::
 #
-# The encoder moves while the codebook follows, so the vectors are never fixed in a training; $\gamma$ says how far back the book remembers.
-# The next cells check the package's own step, `follow`.
+# In a training the encoder moves and each step sees one batch, so (b) and (c) hold for no single step; $\gamma$ says how far back the book remembers.
+# The cells check the package's own step, `follow`; the fixed points come from scikit-learn, which knows nothing of it.
 
 
 # %%
 def book(codes, decay):
-    """A codebook of a package's model, with counts of 5 and no revival."""
+    """A codebook of a package's model, at random counts, without revival."""
     model = VectorQuantised(
         torch.nn.Identity(), torch.nn.Identity(), *codes.shape, decay, False
     ).double()
-    model.codebook, model.counts = (
-        codes.clone(),
-        codes.new_full([len(codes)], 5),
-    )
-    model.sums = 5 * codes
+    model.counts = torch.randint(1, 20, (len(codes),)).double()
+    model.codebook, model.sums = codes.clone(), model.counts[:, None] * codes
     return model
+
+
+def cost(vectors, chosen):
+    """The distortion of vectors (N, D) in place of which codes stand."""
+    return (vectors - chosen).square().sum()
 
 
 # %% tags=["hide-input"]
 torch.manual_seed(seed)
 sides = {"left": [], "right": [], "no count": [], "old count": [], "away": []}
-falls = {"before": [], "after": [], "away": [], "unchosen": []}
+falls = {"before": [], "stepped": [], "again": [], "over": [], "second": []}
 for _ in range(20):
     z = torch.randn(300, 3, dtype=torch.float64)
     codes, decay = z[:6].clone(), float(torch.rand(()))
     model, tokens = book(codes, decay), nearest(z, codes)
+    old = model.counts.clone()[:, None]
     model.follow(z, tokens)
     n = torch.bincount(tokens, minlength=6).double()[:, None]
     mean = torch.stack([z[tokens == k].mean(0) for k in range(6)])
-    eta = (1 - decay) * n / (decay * 5 + (1 - decay) * n)
-    sides["left"].append(model.codebook)
-    sides["right"].append(codes + eta * (mean - codes))
-    sides["no count"].append(codes + (1 - decay) * (mean - codes))
-    sides["old count"].append(codes + (1 - decay) * n / 5 * (mean - codes))
-    sides["away"].append(codes - eta * (mean - codes))
-    again = nearest(z, model.codebook)
-    falls["before"].append((z - codes[tokens]).square().sum())
-    falls["after"].append((z - model.codebook[again]).square().sum())
-    falls["away"].append((z - sides["away"][-1][tokens]).square().sum())
-    falls["unchosen"].append(
-        (z - model.codebook[again.flip(0)]).square().sum()
-    )
+    eta = (1 - decay) * n / (decay * old + (1 - decay) * n)
+    way, now = mean - codes, model.codebook
+    sides["left"].append(now)
+    sides["right"].append(codes + eta * way)
+    sides["no count"].append(codes + (1 - decay) * way)
+    sides["old count"].append(codes + (1 - decay) * n / old * way)
+    sides["away"].append(codes - eta * way)
+    falls["before"].append(cost(z, codes[tokens]))
+    falls["stepped"].append(cost(z, now[tokens]))
+    falls["again"].append(cost(z, now[nearest(z, now)]))
+    falls["over"].append(cost(z, (codes + 2.5 * eta * way)[tokens]))
+    second = torch.cdist(z, now).argsort(1)[:, 1]
+    falls["second"].append(cost(z, now[second]))
 
 # %% tags=["hide-input"]
 part = {name: torch.stack(found) for name, found in sides.items()}
@@ -217,28 +230,36 @@ check("thm-quantized-kmeans", about="the step", of="codebooks").equal(
 
 # %% tags=["hide-input"]
 check("thm-quantized-kmeans", about="the distortion", of="codebooks").at_most(
-    loss["after"],
-    loss["before"],
+    torch.stack([loss["stepped"], loss["again"]], 1),
+    torch.stack([loss["before"], loss["stepped"]], 1),
     wrong={
-        "away from the mean": (loss["away"], loss["before"]),
-        "not the nearest code": (loss["unchosen"], loss["before"]),
+        "a step of 2.5 η, choices held": (
+            torch.stack([loss["over"], loss["again"]], 1),
+            torch.stack([loss["before"], loss["stepped"]], 1),
+        ),
+        "the second nearest code": (
+            torch.stack([loss["stepped"], loss["second"]], 1),
+            torch.stack([loss["before"], loss["stepped"]], 1),
+        ),
     },
 )
 
 # %% tags=["hide-input"]
-stays = {"k-means": [], "its medians": [], "one step early": []}
+stays = {"k-means": [], "medians": [], "too early": [], "vectors": []}
 for k in range(8):
     torch.manual_seed(k)
     z = torch.randn(200, 2, dtype=torch.float64)
     found = KMeans(4, n_init=1, tol=0, random_state=k).fit(z.numpy())
     centres, own = torch.from_numpy(found.cluster_centers_), found.labels_
     own = torch.from_numpy(own).long()
-    starts = {"k-means": centres, "one step early": z[:4]}
-    starts["its medians"] = torch.stack(
+    early = KMeans(4, init=z[:4].numpy(), n_init=1, max_iter=1).fit(z.numpy())
+    starts = {"k-means": centres, "vectors": z[:4]}
+    starts["too early"] = torch.from_numpy(early.cluster_centers_)
+    starts["medians"] = torch.stack(
         [z[own == j].median(0).values for j in range(4)]
     )
     for name, start in starts.items():
-        model = book(start, 0.9)
+        model = book(start, float(torch.rand(())))
         model.follow(z, nearest(z, start))
         stays[name].append(torch.allclose(model.codebook, start, atol=1e-9))
 check(
@@ -249,15 +270,12 @@ check(
 )
 
 # %% [markdown]
-# The last check takes its fixed points from scikit-learn, which knows nothing of our step.
-#
 # (sec-quantized-straight)=
 # ## A choice has no gradient, and every substitute has a price
 #
-# The decoder receives a code, and the code was chosen: its distance from $z$ may change, but for almost every $z$ a small move changes no choice.
-# So the gradient of the loss with respect to the encoder is zero almost everywhere, and of no use.
+# The decoder receives a chosen code, and for almost every $z$ a small move changes no choice.
+# So the gradient of $-\log p(x \mid c)$ with respect to the encoder is zero almost everywhere, and of no use.
 # The *straight-through* estimator {cite:p}`bengio2013estimating` goes forward with the choice and backward as if there had been none: in code, `z + (chosen - z).detach()`.
-# What is that worth?
 # For symbols that are drawn at random, $c \sim \pi = \mathrm{softmax}(a)$, the loss has a mean $J(a) = \sum_k \pi_k f_k$ with a true gradient to compare with,
 #
 # $$
@@ -291,7 +309,7 @@ check(
 # :::
 #
 # In a VQ-VAE the choice is not drawn, and the case is worse: there the exact gradient is zero almost everywhere and the straight-through one is not.
-# It follows the slope of the loss at the code, as if the decoder had a straight line from there to $z$; that it helps is an observation, not a theorem.
+# It follows the slope of the loss at the code; that it helps is an observation, not a theorem.
 # We check the formulas with autograd, for random quadratic decoders.
 
 
@@ -347,8 +365,111 @@ check("thm-quantized-straight", about="the bias", of="decoders").equal(
 )
 
 # %% [markdown]
-# Now four symbols, one picture, and every estimator that this chapter uses.
-# Gumbel-softmax, which the next section derives, puts a mixture of codes into the decoder, at a temperature $\tau$; its gradient is exact for another loss, that of mixtures.
+# (sec-quantized-gumbel)=
+# ## The largest of noisy logits is a draw of the softmax
+#
+# A draw from a softmax can be written as a maximum of logits with noise, if the noise has one particular law.
+# *Gumbel* noise is $G = -\log(-\log U)$ for a uniform $U$, with the distribution function $\Pr(G \le g) = e^{-e^{-g}}$.
+#
+# :::{prf:theorem} Gumbel-max
+# :label: thm-quantized-gumbel
+# Let $G_1, \dots, G_K$ be independent Gumbel noise, and $A = \log \sum_k e^{a_k}$. Then
+#
+# $$
+# \Pr\big( \arg\max_j (a_j + G_j) = k,\ \max_j (a_j + G_j) \le t \big) = e^{a_k - A} \, e^{-e^{-(t - A)}} .
+# $$ (eq-quantized-gumbel)
+#
+# So the winner is a draw of $\mathrm{softmax}(a)$, the largest value is $A$ plus Gumbel noise, and the two are independent.
+# :::
+#
+# :::{prf:proof}
+# In steps:
+#
+# 1. $a_k + G_k$ has the density $e^{-(g - a_k)} e^{-e^{-(g - a_k)}}$ at $g$, the derivative of its distribution function.
+# 2. It wins at $g$ if all others are below: with probability $\prod_{j \ne k} e^{-e^{-(g - a_j)}}$, by independence; ties have probability zero.
+# 3. In the product of both the exponents add up: $\sum_j e^{-(g - a_j)} = e^{A - g}$. So the joint density of "$k$ wins, at $g$" is $e^{a_k} e^{-g} e^{-e^{A - g}}$.
+# 4. Its integral to $t$ is $e^{a_k - A}\, e^{-e^{A - t}}$, as $\frac{d}{dg} e^{-e^{A - g}} = e^{A - g} e^{-e^{A - g}}$.
+# 5. The right side is a function of $k$ times one of $t$: independence. With $t \to \infty$ its first factor is the softmax.
+# :::
+#
+# The maximum still has no gradient, but it has a neighbour that has one: $\mathrm{softmax}\big( (a + G) / \tau \big)$ is the winner's corner as $\tau \to 0$ and the middle of the simplex as $\tau \to \infty$ {cite:p}`jang2017categorical,maddison2017concrete`.
+# The check integrates the density of steps 1 and 2 numerically, for random logits and three kinds of noise.
+
+# %% tags=["hide-input"]
+torch.manual_seed(seed)
+g = torch.linspace(-30, 60, 60_001, dtype=torch.float64)
+unit_normal = torch.distributions.Normal(0.0, 1.0)
+
+
+def wins(a, density, below, t=60.0):
+    """Probability that the first of logits a wins, below t: by quadrature."""
+    inside = g <= t
+    others = torch.stack([below(g - one) for one in a[1:]]).prod(0)
+    return torch.trapezoid((density(g - a[0]) * others)[inside], g[inside])
+
+
+def gumbel_below(v):
+    return (-(-v).exp()).exp()
+
+
+# %% tags=["hide-input"]
+cases = 2 * torch.randn(12, 5, dtype=torch.float64)
+levels = torch.linspace(-1.0, 4.0, 12, dtype=torch.float64)
+levels = g[torch.searchsorted(g, levels)]
+total = cases.logsumexp(1)
+kinds = {
+    "Gumbel": (lambda v: (-v - (-v).exp()).exp(), gumbel_below),
+    "normal": (lambda v: unit_normal.log_prob(v).exp(), unit_normal.cdf),
+    "exponential": (
+        lambda v: torch.where(v > 0, (-v).exp(), 0.0),
+        lambda v: 1 - (-v.clamp_min(0)).exp(),
+    ),
+}
+won = {
+    name: torch.stack(
+        [wins(a, *laws, t) for a, t in zip(cases, levels, strict=True)]
+    )
+    for name, laws in kinds.items()
+}
+
+# %% tags=["hide-input"]
+law_of = (cases[:, 0] - total).exp()
+claimed = law_of * gumbel_below(levels - total)
+check("thm-quantized-gumbel", kind="quadrature", of="logits").equal(
+    won["Gumbel"],
+    claimed,
+    rtol=1e-4,
+    wrong={
+        "normal noise": won["normal"],
+        "exponential noise": won["exponential"],
+        "the largest without A": law_of * gumbel_below(levels),
+        "the winner's logit for A": law_of
+        * gumbel_below(levels - cases[:, 0]),
+    },
+)
+
+# %% tags=["hide-input"]
+n, a = 40_000, torch.tensor([0.5, -1.0, 1.0, 0.0], dtype=torch.float64)
+noisy = a + gumbel_like(a.expand(n, 4))
+hits = F.one_hot(noisy.argmax(1), 4).double()
+uniform = F.one_hot((a + torch.rand(n, 4).double()).argmax(1), 4).double()
+check(
+    "thm-quantized-gumbel", kind="statistical", about="its sampler"
+).unbiased(
+    hits,
+    a.softmax(0),
+    wrong={
+        "uniform noise": uniform,
+        "half of the logits": (a / 2).softmax(0),
+    },
+)
+
+# %% [markdown]
+# (sec-quantized-price)=
+# ## Every estimator pays, in bias or in variance
+#
+# Four symbols, one picture, and every estimator of this chapter.
+# Gumbel-softmax puts the mixture of codes into the decoder; its gradient is unbiased for another loss, that of mixtures.
 
 # %%
 torch.manual_seed(seed)
@@ -399,8 +520,8 @@ for name, draws in drawn.items():
 results_table(rows)
 
 # %% [markdown]
-# The size of the bias is the length of the difference between mean and exact gradient over all four logits; "its noise" is what chance alone would put there with 20,000 draws.
-# Only REINFORCE has no bias beyond it.
+# The bias is the length of the difference between mean and exact gradient over four logits; "its noise" is what chance alone would put there with 20,000 draws.
+# A bias within two of its noise cannot be told from none: so it is with REINFORCE.
 # Without a baseline it pays in variance; with $b = J$ it is, in this tiny case, as steady as straight-through, but in a network the noise of 49 choices falls on each of them.
 # A hot Gumbel-softmax is steady and wrong, a cold one nearly right and unsteady.
 
@@ -440,103 +561,6 @@ check(
         "straight-through": drawn["straight-through"],
         "Gumbel-softmax at τ = 1": drawn["Gumbel-softmax, τ = 1"],
         "the other sign": -exact,
-    },
-)
-
-# %% [markdown]
-# (sec-quantized-gumbel)=
-# ## The largest of noisy logits is a draw of the softmax
-#
-# A draw from a softmax can be written as a maximum of logits with noise, if the noise has one particular law.
-# *Gumbel* noise is $G = -\log(-\log U)$ for a uniform $U$, with the distribution function $\Pr(G \le g) = e^{-e^{-g}}$.
-#
-# :::{prf:theorem} Gumbel-max
-# :label: thm-quantized-gumbel
-# Let $G_1, \dots, G_K$ be independent Gumbel noise, and $A = \log \sum_k e^{a_k}$. Then
-#
-# $$
-# \Pr\big( \arg\max_j (a_j + G_j) = k,\ \max_j (a_j + G_j) \le t \big) = e^{a_k - A} \, e^{-e^{-(t - A)}} .
-# $$ (eq-quantized-gumbel)
-#
-# So the winner is a draw of $\mathrm{softmax}(a)$, the largest value is $A$ plus Gumbel noise, and the two are independent.
-# :::
-#
-# :::{prf:proof}
-# In steps:
-#
-# 1. $a_k + G_k$ has the density $e^{-(g - a_k)} e^{-e^{-(g - a_k)}}$ at $g$, the derivative of its distribution function.
-# 2. It wins at $g$ if all others are below: with probability $\prod_{j \ne k} e^{-e^{-(g - a_j)}}$, by independence; ties have probability zero.
-# 3. In the product of both the exponents add up: $\sum_j e^{-(g - a_j)} = e^{A - g}$. So the joint density of "$k$ wins, at $g$" is $e^{a_k} e^{-g} e^{-e^{A - g}}$.
-# 4. Its integral to $t$ is $e^{a_k - A}\, e^{-e^{A - t}}$, as $\frac{d}{dg} e^{-e^{A - g}} = e^{A - g} e^{-e^{A - g}}$.
-# 5. The right side is a function of $k$ times one of $t$: independence. With $t \to \infty$ its first factor is the softmax.
-# :::
-#
-# The maximum still has no gradient, but it has a neighbour that has one: $\mathrm{softmax}\big( (a + G) / \tau \big)$ is the winner's corner as $\tau \to 0$ and the middle of the simplex as $\tau \to \infty$ {cite:p}`jang2017categorical,maddison2017concrete`.
-# The check integrates step 2 numerically, for random logits and for three kinds of noise.
-
-# %% tags=["hide-input"]
-torch.manual_seed(seed)
-g = torch.linspace(-30, 60, 60_001, dtype=torch.float64)
-unit_normal = torch.distributions.Normal(0.0, 1.0)
-
-
-def wins(a, density, below, t=60.0):
-    """Probability that the first of logits a wins, below t: by quadrature."""
-    inside = g <= t
-    others = torch.stack([below(g - one) for one in a[1:]]).prod(0)
-    return torch.trapezoid((density(g - a[0]) * others)[inside], g[inside])
-
-
-def gumbel_below(v):
-    return (-(-v).exp()).exp()
-
-
-# %% tags=["hide-input"]
-cases = 2 * torch.randn(12, 5, dtype=torch.float64)
-levels = torch.linspace(-1.0, 4.0, 12, dtype=torch.float64)
-levels = g[torch.searchsorted(g, levels)]
-total = cases.logsumexp(1)
-kinds = {
-    "Gumbel": (lambda v: (-v - (-v).exp()).exp(), gumbel_below),
-    "normal": (lambda v: unit_normal.log_prob(v).exp(), unit_normal.cdf),
-    "exponential": (
-        lambda v: torch.where(v > 0, (-v).exp(), 0.0),
-        lambda v: 1 - (-v.clamp_min(0)).exp(),
-    ),
-}
-won = {
-    name: torch.stack(
-        [wins(a, *laws, t) for a, t in zip(cases, levels, strict=True)]
-    )
-    for name, laws in kinds.items()
-}
-
-# %% tags=["hide-input"]
-law_of = (cases[:, 0] - total).exp()
-claimed = law_of * gumbel_below(levels - total)
-check("thm-quantized-gumbel", kind="quadrature", of="logits").equal(
-    claimed,
-    won["Gumbel"],
-    rtol=1e-4,
-    wrong={
-        "normal noise": won["normal"],
-        "exponential noise": won["exponential"],
-    },
-)
-
-# %% tags=["hide-input"]
-n, a = 40_000, torch.tensor([0.5, -1.0, 1.0, 0.0], dtype=torch.float64)
-noisy = a + gumbel_like(a.expand(n, 4))
-hits = F.one_hot(noisy.argmax(1), 4).double()
-uniform = F.one_hot((a + torch.rand(n, 4).double()).argmax(1), 4).double()
-check(
-    "thm-quantized-gumbel", kind="statistical", about="its sampler"
-).unbiased(
-    hits,
-    a.softmax(0),
-    wrong={
-        "uniform noise": uniform,
-        "half of the logits": (a / 2).softmax(0),
     },
 )
 
@@ -616,17 +640,19 @@ check("thm-quantized-bound", about="one word", of="worlds").equal(
 # ## A prior that knows the language pays less than log K a letter
 #
 # After the training, words are as they are, with the law $\bar q(c)$: the mean of $q(c \mid x)$ over the images.
-# Nothing forces us to keep the uniform prior.
+# We need not keep the uniform prior.
 #
 # :::{prf:theorem} The rate under any prior
 # :label: thm-quantized-rate
-# Let $c \sim \bar q$, a law of words of $T$ symbols, and let $H(\bar q)$ be its entropy.
+# Let $c \sim \bar q$, a law of words of $T$ symbols with entropy $H(\bar q)$, and let $p(c) > 0$ wherever $\bar q(c) > 0$.
 #
 # (a) A prior $p$ pays $\mathbb E_{\bar q}[-\log p(c)] = H(\bar q) + \mathrm{KL}(\bar q \,\|\, p)$ nats a word.
 #
 # (b) The least is $H(\bar q) \le \sum_t H(\bar q_t) \le T \log K$, with $\bar q_t$ the law of place $t$. The first is an equality if and only if places are independent, the second if and only if each is uniform.
 #
 # (c) So a family of priors that holds the uniform one pays, at its best on the same words, at most $\log K$ nats a place.
+#
+# (d) The rate of an encoder that draws is less, by the mean entropy of its draws: $\mathbb E_x \mathrm{KL}(q(c \mid x) \,\|\, p) = \mathbb E_{\bar q}[-\log p(c)] - \mathbb E_x H(q(c \mid x)) = I(x; c) + \mathrm{KL}(\bar q \,\|\, p)$, with $I$ the mutual information. For a deterministic encoder that entropy is 0, and (a) is the rate.
 # :::
 #
 # :::{prf:proof}
@@ -637,10 +663,11 @@ check("thm-quantized-bound", about="one word", of="worlds").equal(
 # 3. Put $p = \prod_t \bar q_t$ into (a): the left side is $\sum_t H(\bar q_t)$, so it is at least $H(\bar q)$, with equality only where $\bar q$ is that product.
 # 4. Put the uniform law of one place into (a): $\log K = H(\bar q_t) + \mathrm{KL}(\bar q_t \,\|\, \text{uniform})$, so $H(\bar q_t) \le \log K$, with equality only for the uniform one. This is (b).
 # 5. The best of a family pays no more than its uniform member, which pays $T \log K$: (c).
+# 6. Take the mean of $\log (q / p) = \log q - \log p$ under $q(c \mid x)$, then over $x$. With (a) and $I(x; c) = H(\bar q) - \mathbb E_x H(q(c \mid x))$ this is (d).
 # :::
 #
-# (c) is about the words that a prior is fitted to, and about its best member.
-# A prior that is badly trained, or asked about other words, may pay more.
+# (c) is about the words that a prior is fitted to.
+# Badly trained, or asked about other words, a prior may pay more.
 
 # %% tags=["hide-input"]
 torch.manual_seed(seed)
@@ -661,26 +688,66 @@ check("thm-quantized-rate", about="cross-entropy", of="laws of words").equal(
 )
 
 # %% tags=["hide-input"]
+flat_law = torch.full_like(joint[:1], 1 / len(words))
+laws = torch.cat([joint, q[:10], flat_law])  # the last eleven: products
 each = torch.stack(
     [
-        torch.stack([joint[:, words[:, t] == k].sum(1) for k in range(K)], 1)
+        torch.stack([laws[:, words[:, t] == k].sum(1) for k in range(K)], 1)
         for t in range(T)
     ]
-)  # (T, worlds, K)
-places = -(each * each.log()).sum((0, 2))
-chain = torch.stack([entropy, places], 1)
-limits = torch.stack([places, torch.full_like(places, T * math.log(K))], 1)
+)  # (T, laws, K)
+whole, places = torch.special.entr(laws).sum(1), torch.special.entr(each)
+mixed = torch.special.entr(each.mean(0)).sum(1) * T  # of the mean of places
+places = places.sum((0, 2))
+limit = torch.full_like(places, T * math.log(K))
+shares = torch.linspace(0, 1, 5, dtype=torch.float64)
+family = torch.stack([s * prior[0] + (1 - s) * flat_law[0] for s in shares])
+paid = -laws @ family.log().T  # (laws, 5): each member of a family
+tight = torch.zeros(len(laws), 4, dtype=torch.bool)
+tight[len(joint) :, 0] = tight[-1] = True
+
+# %% tags=["hide-input"]
+left = torch.stack([whole, places, mixed, paid.amin(1)], 1)
+right = torch.stack([places, mixed, limit, limit], 1)
+
+
+def other(side, column, values):
+    """The same numbers with another column."""
+    return torch.cat(
+        [side[:, :column], values[:, None], side[:, column + 1 :]], 1
+    )
+
+
 check("thm-quantized-rate", about="the chain", of="laws of words").at_most(
-    chain,
-    limits,
+    left,
+    right,
+    equal_where=tight,
     wrong={
-        "any prior": (
-            torch.stack([pays, -(joint * prior.log()).sum(1)], 1),
-            limits,
+        "any member of a family": (other(left, 3, paid[:, -1]), right),
+        "one place in the middle": (left, other(right, 0, places / T)),
+        "places pay less than words": (
+            other(left, 0, places),
+            other(right, 0, whole),
         ),
-        "one place in the middle": (
-            torch.stack([entropy, places], 1),
-            torch.stack([places / T, limits[:, 1]], 1),
+    },
+)
+
+# %% tags=["hide-input"]
+q_x = q.view(12, 5, -1)  # twelve worlds of five images
+mean_q, p = q_x.mean(1), prior[:12]
+kl_x = (q_x * (q_x / p[:, None]).log()).sum(2).mean(1)
+drawn_entropy = torch.special.entr(q_x).sum(2).mean(1)
+charged = -(mean_q * p.log()).sum(1)
+information = (q_x * (q_x / mean_q[:, None]).log()).sum(2).mean(1)
+shift = (mean_q * (mean_q / p).log()).sum(1)
+check("thm-quantized-rate", about="draws", of="encoders").equal(
+    torch.stack([kl_x, kl_x], 1),
+    torch.stack([charged - drawn_entropy, information + shift], 1),
+    wrong={
+        "draws are charged": torch.stack([charged, information + shift], 1),
+        "the prior knows all": torch.stack([kl_x + 0, information], 1),
+        "the entropy is added": torch.stack(
+            [charged + drawn_entropy, information + shift], 1
         ),
     },
 )
@@ -691,7 +758,7 @@ check("thm-quantized-rate", about="the chain", of="laws of words").at_most(
 #
 # The digits are MNIST in black and white: a grey is the probability of ink, drawn anew whenever a training image is seen, and once for all for the test images.
 # So $p(x \mid c)$ is a probability of binary images, and nats and bits below are of those.
-# The encoder reads blocks of 4 × 4 pixels and looks around twice; the decoder is its mirror.
+# The encoder reads blocks of 4 × 4 pixels and looks around twice; the decoder mirrors it.
 
 # %%
 show_source(grid_encoder, grid_decoder)
@@ -703,17 +770,19 @@ show_source(grid_encoder, grid_decoder)
 show_source(vector_quantised, VectorQuantised.follow)
 
 # %% [markdown]
-# The last lines of `follow` are the first cure for what the opening feared.
+# The last lines of `follow` cure what the opening feared.
 # A code that is chosen less than once a batch, on average, is *dead*: it is put on a vector of the batch, drawn at random, from where it can win choices again {cite:p}`dhariwal2020jukebox`.
-# In one step of gradients, by hand, the loss falls although the codebook has no gradient at all:
+# Six steps by hand, on one batch: the codebook has no gradient, and yet it moves:
 
-# %% tags=["show-input"]
+# %%
 torch.manual_seed(seed)
 data = load_binary("mnist").cut(subset)
 x, y = data.examples("test", 2000)
+
+# %% tags=["show-input"]
 batch = torch.bernoulli(data.examples("train", 64)[0])
 net = VectorQuantised(grid_encoder(16), grid_decoder(16), 64, 16)
-adam = torch.optim.Adam(net.parameters(), 2e-3)
+adam, start = torch.optim.Adam(net.parameters(), 2e-3), net.codebook.clone()
 for step in range(6):
     terms = vector_quantised(net, (batch,), step)
     loss = terms["loss"].mean()
@@ -721,7 +790,8 @@ for step in range(6):
     loss.backward()
     adam.step()
     if step in (0, 5):
-        print(f"step {step}: {terms['distortion'].mean():.0f} nats")
+        print(f"step {step}: {terms['distortion'].mean():.0f} nats; codebook "
+              f"moved by {(net.codebook - start).norm():.1f}")  # fmt: skip
 
 # %% [markdown]
 # The published run did so for six epochs of 60,000 digits, in batches of 128, with Adam at $2 \cdot 10^{-3}$, falling along a cosine.
@@ -755,8 +825,9 @@ tiles = order[tokens].view(-1, 1, 7, 7).repeat_interleave(4, 2)
 tiles = tiles.repeat_interleave(4, 3)
 show(
     figures.image_rows({"image": shown, "symbols": tiles, "copy": copies}),
-    "Binary test digits, their 49 symbols (a grey for each, by the first "
-    "axis of the codebook), and the mean image of the decoder.",
+    "Strokes survive, grain does not: binary test digits, their 49 symbols "
+    "(a grey for each, by the first axis of the codebook), and the mean "
+    "image of the decoder.",
     alt="Three rows of eight: digits, mosaics of 7 by 7 grey tiles, smooth "
     "copies of the digits.",
     label="fig-quantized-copies",
@@ -779,11 +850,11 @@ results_table(table)
 
 # %% tags=["hide-input"]
 share, history = m["perplexity"]["value"] / vq.vocabulary, vq_run.history
-told = f"It is {share:.0%} of K (our aim was half)."
+told = f"It is {share:.0%} of K."
 if len(history) > 1:
     fell = history[-2]["test/distortion"] - history[-1]["test/distortion"]
     told += (
-        " In the last epoch, with the rate nearly at its end, the distortion "
+        " In the last epoch, at a learning rate near its end, the distortion "
         f"of test digits still fell by {fell:.2f} nats: the training is "
         f"{'not at' if fell > 0.1 else 'near'} its plateau."
     )
@@ -794,7 +865,7 @@ Markdown(told)
 # ## Without revival the codebook collapses to a few symbols
 #
 # Two twins of the run are trained for one epoch each, one of them without the revival of dead codes.
-# Its codebook begins where it begins, at normal draws, and the encoder's vectors begin elsewhere.
+# Its codebook begins at normal draws, and the encoder's vectors elsewhere.
 # The few codes that happen to be near are chosen, follow, and come nearer; the others are chosen by nobody, so nothing moves them.
 
 # %%
@@ -810,8 +881,28 @@ for name, one in twins.items():
     row["perplexity"] = one.metrics["perplexity"]
     row["distortion, nats"] = one.metrics["distortion"]
     row["Fréchet of copies"] = one.metrics["copies, frechet"]
+    most = 49 * math.log(one.metrics["perplexity"]["value"])
+    row["49 log P"] = f"{most:.1f}"
+    row["distortion + 49 log P"] = (
+        f"{row['distortion, nats']['value'] + most:.1f}"
+    )
     rows.append(row)
 results_table(rows)
+
+# %% tags=["hide-input"]
+dead, alive = (one.metrics for one in twins.values())
+extra = {
+    k: dead[k]["value"] - alive[k]["value"]
+    for k in ("distortion", "copies, frechet")
+}
+unsure = math.hypot(
+    dead["copies, frechet"]["error"], alive["copies, frechet"]["error"]
+)
+Markdown(
+    f"The collapsed book costs {extra['distortion']:.1f} nats of distortion, and "
+    f"{extra['copies, frechet']:.1f} ± {unsure:.1f} in the Fréchet distance of "
+    "copies, of classifier features of the mean images."
+)
 
 # %% tags=["hide-input"]
 curves_of = {}
@@ -834,26 +925,31 @@ show(
 )
 
 # %% [markdown]
-# The table also shows how little this costs a copy here: with 49 places a few symbols spell a digit, and the distortion warns far less loudly than the usage.
-# A codebook of $K$ symbols with perplexity $P$ says at most $T \log P$ nats if places are independent, by {prf:ref}`thm-quantized-rate`: collapsed, it is a smaller codebook with a large name.
+# A codebook with perplexity $P$ says at most $T \log P$ nats on average, whatever the places have to do with each other: {prf:ref}`thm-quantized-rate` (b), and the entropy of a mean of laws is no less than the mean of their entropies ({ref}`ex-quantized-entropy`).
+# So collapse is a loss at a fixed price of 204 nats; with a prior that knows the places the collapsed book is, by the last column, the cheaper code.
+# Some of what it leaves out is noise of the draw ({ref}`sec-quantized-prior`): whether collapse is a fault hangs on what one pays for.
 # Both rows are one epoch and one seed each.
 #
 # (sec-quantized-dvae)=
 # ## The discrete VAE draws its letters, and pays only for what it knows
 #
-# The homework draws the other road: the encoder says logits of 64 symbols at each place, Gumbel noise is added, a softmax at temperature $\tau$ makes a soft one-hot vector, and the decoder sees the mixture of codes.
+# The homework draws another road: the encoder says logits of 64 symbols at each place, Gumbel noise is added, a softmax at temperature $\tau$ makes a soft one-hot vector, and the decoder sees the mixture of codes.
 
 # %%
 show_source(DiscreteVAE)
 
 # %% [markdown]
-# The temperature falls from 1 to ½ in the first thousand steps.
+# The temperature falls by one factor in each step, so that it would be ½ after 1,000.
 # Training sees mixtures; the bound is that of real symbols, {prf:ref}`thm-quantized-bound`, so test images are measured with a hard draw.
 
 # %%
 dvae_run = run(discrete_vae)
 fsq_run = run(fsq_vae)
 dvae, fsq = dvae_run.model, fsq_run.model
+
+# %%
+ended = temperature_at(469, 1.0, 0.5)  # an epoch: 60,000 / 128 steps
+print(f"temperature at the end of the epoch: {ended:.2f}")
 
 
 def at_temperature(temperature, which=4):
@@ -868,7 +964,7 @@ def at_temperature(temperature, which=4):
 
 
 # %% tags=["hide-input"]
-heats = (0.1, 0.5, 1.0, 2.0, 5.0, 20.0)
+heats = (0.1, 0.5, 0.72, 2.0, 5.0, 20.0)
 Explorable(
     [at_temperature(t) for t in heats],
     [f"{t:g}" for t in heats],
@@ -876,12 +972,12 @@ Explorable(
     alt="Nine decodings of one digit; alike and sharp at low temperature, "
     "grey and shapeless at high ones.",
     caption="Nine draws of the mixtures of one test digit. Training ended "
-    "at ½. A hot mixture is near the mean of all codes, which the decoder "
-    "never learned to read.",
-    start=1,
+    f"at {ended:.2f}. A hot mixture is near the mean of all codes, which the "
+    "decoder never learned to read.",
+    start=2,
     live=figures.Live(
         at_temperature,
-        figures.Knob("temperature", [0.05, 20.0], 0.5),
+        figures.Knob("temperature", [0.05, 20.0], 0.72),
         figures.Knob("test image", [0, min(len(x), 500) - 1], 4),
     ),
 )
@@ -892,7 +988,7 @@ Explorable(
 #
 # The modern cure throws the codebook away {cite:p}`mentzer2024finite`.
 # The encoder says three numbers a place, each is squeezed into a range and rounded to one of four levels, and $4^3 = 64$ symbols are there from the start, on a grid.
-# The gradient is straight-through again; there is no commitment, no average, no revival.
+# The gradient is straight-through again; there is no commitment, no average, no revival. Its use may still be uneven: the table's perplexity says how much.
 
 # %%
 show_source(FiniteScalars.bounded, FiniteScalars.rounded)
@@ -922,22 +1018,29 @@ results_table(rows)
 
 # %% [markdown]
 # Nats a digit, on the 10,000 binary test digits; the sum is an upper bound of $-\log p(x)$ under the prior of training: uniform over symbols, or normal.
-# The rows are no contest of methods: one seed each, one epoch (the VAE two), and far from a plateau.
-# What they do show is where the nats go.
+# The rows are no contest: one seed each, one epoch (the VAE two), far from a plateau.
 # VQ-VAE and FSQ pay 204 for any word, so they may as well say all that a word can hold.
-# The discrete VAE has a rate in its loss, says only what is worth its price, and copies less well.
+# The discrete VAE has a rate in its loss, says less, and copies less well; how much of that is the price, and how much the short training and the step from mixtures to symbols, one run does not tell.
 #
 # (sec-quantized-prior)=
 # ## A second training learns to spell
 #
 # The first run is held still.
 # Its symbols are data now: every training digit, drawn once in black and white, becomes a word of 49, and a small causal transformer learns $p(c) = \prod_t p(c_t \mid c_1, \dots, c_{t-1})$, in raster order.
-# It is the book's {ref}`Image GPT <ch:image-gpt>` with symbols in place of blocks of pixels, two layers of 48 channels.
+# It is the book's {ref}`Image GPT <ch:image-gpt>` with symbols in place of blocks of pixels: two layers of 48 channels, three epochs in batches of 64.
+
+# %%
+show_source(CodePrior)
 
 # %%
 prior_run = run(code_prior, first=vq_run)
 prior, found = prior_run.model, prior_run.metrics
-bits = lambda nats: nats / 784 / math.log(2)  # noqa: E731
+
+
+def bits(nats):
+    """Bits per dimension of a digit's nats."""
+    return nats / 784 / math.log(2)
+
 
 # %% tags=["hide-input"]
 rows = []
@@ -964,42 +1067,47 @@ results_table(rows)
 # %% [markdown]
 # All sums are upper bounds of $-\log p(x)$ of binary digits: for the VQ-VAE $-\log p(x \mid c^*) - \log p(c^*)$, at one word, by {eq}`eq-quantized-vq` with the learned prior in place of the uniform one; for the VAE the negative bound, and the tighter estimate with importance weights (1,000 digits).
 # Bits per dimension are nats divided by 784 and by $\log 2$.
-# "Independent places" is the product of the training words' own frequencies, place by place.
+# "Independent places" is the product of the training words' frequencies, place by place.
+# The decoder is the stored one, with rounded weights, so the distortion is a little off that of {ref}`sec-quantized-vq`; the VAE's sum and bits come from two draws of $z$.
 
 # %% tags=["hide-input"]
 gain = found["uniform prior, rate"]["value"] - found["rate"]["value"]
 context = found["independent places, rate"]["value"] - found["rate"]["value"]
 nearer = found["uniform prior, frechet"]["value"] / found["frechet"]["value"]
 diff = found["bits"]["value"] - measured["bound, bits"]["value"]
+by_draws = bits(dvae_run.metrics["nats"]["value"])
 Markdown(
     f"The learned prior saves {gain:.0f} of 204 nats; {context:.0f} of them "
-    "because it knows the neighbours, the others because it knows which "
+    "because it knows what came before, the others because it knows which "
     "symbols are common where. Its samples are "
     f"{nearer:.0f} times nearer to digits, by the squared Fréchet distance, "
-    "than those of the uniform prior (the aim was 3). With its rate in it "
+    "than those of the uniform prior. With its rate in it "
     f"the VQ-VAE needs {found['bits']['value']:.3f} bits/dim, "
     f"{abs(diff):.3f} {'more' if diff > 0 else 'fewer'} than the VAE's bound. "
-    f"The discrete VAE, after one epoch and under its uniform prior, needs "
-    f"{bits(dvae_run.metrics['nats']['value']):.3f}: what costs is "
-    "not that symbols are discrete, but a loss that never charges for them."
+    f"The discrete VAE, under its uniform prior, needs {by_draws:.3f}, "
+    f"{by_draws - found['bits']['value']:+.3f} beside the VQ-VAE and "
+    f"{by_draws - measured['bound, bits']['value']:+.3f} beside the VAE's "
+    "bound. It is charged for its symbols in its loss; it differs in its "
+    "draws and its length of training, too."
 )
 
 # %% tags=["hide-input"]
 grey = load("mnist").cut(subset).examples("test")[0].double()
 own_noise = torch.special.entr(grey) + torch.special.entr(1 - grey)
 noise = metrics.mean_of(own_noise.flatten(1).sum(1), "nats")
-fit = vq_run.metrics["distortion"]["value"]
+fit = found["distortion"]["value"]
 Markdown(
-    f"Why so many? Given its greys, a test digit's draw of black and white "
-    f"has {noise.value:.1f} nats of entropy, and the distortion is "
-    f"{fit:.1f}. "
+    ("Why so many? " if diff > 0 else "")
+    + "Given its greys, a test digit's draw of black and white has "
+    f"{noise.value:.1f} nats of entropy, and the distortion is {fit:.1f}. "
     + (
         "A decoder that knew the greys and no more could not be below the "
-        "first number on average: the symbols spell part of the noise, "
-        "nat for nat, and no prior can foresee noise. Nothing in the loss of "
-        "a VQ-VAE charges for it; in a VAE's it is charged."
+        "first number on average, so the symbols spell at least "
+        f"{noise.value - fit:.0f} nats of noise, which no prior can foresee; "
+        f"the VQ-VAE exceeds the VAE's bound by {784 * math.log(2) * diff:.0f} "
+        "in all. Nothing in its loss charges for noise; a VAE's does."
         if fit < noise.value
-        else "So the symbols do not spell the noise of the draw."
+        else "So the symbols need not spell the noise of the draw."
     )
 )
 
@@ -1020,10 +1128,24 @@ show(
 )
 
 # %% [markdown]
-# Van den Oord et al. report 4.67 bits/dim for a VQ-VAE on CIFAR-10, and 4.51 for a VAE with continuous codes {cite:p}`oord2017neural`: colour photographs of 256 levels, so nothing here stands beside it.
+# Van den Oord et al. report 4.67 bits/dim for a VQ-VAE on CIFAR-10, and 4.51 for a VAE {cite:p}`oord2017neural`: colour photographs, so nothing here stands beside it.
 #
 # What does one letter do?
-# Change the symbol at one place of a digit: the picture changes there, and hardly elsewhere.
+# Change the symbol at one place of 200 digits, here the middle one of its rows and columns, to a random one: where is the change of the picture?
+
+# %%
+torch.manual_seed(seed)
+with torch.no_grad():
+    words_of = vq.tokens(x[:200])
+    changed = words_of.clone()
+    changed[:, 24] = torch.randint(64, (len(words_of),))
+    moved = (vq.seen(changed).mean - vq.seen(words_of).mean).abs().sum((0, 1))
+inside = {4: moved[12:16, 12:16].sum(), 12: moved[8:20, 8:20].sum()}
+for side, amount in inside.items():
+    print(f"in the {side} x {side} pixels around: {amount / moved.sum():.0%}")
+
+# %% [markdown]
+# In the place and in the blocks beside it.
 
 
 # %%
@@ -1061,11 +1183,10 @@ Explorable(
 # (sec-quantized-clusters)=
 # ## Clusters of codes know digits, but not how many there are
 #
-# The homework asks what codes know of classes that nobody told them.
-# It groups the codes by k-means, chooses the number of groups by their *silhouette* {cite:p}`rousseeuw1987silhouettes`, and takes the groups for labels.
+# The homework groups codes by k-means, chooses the number of groups by their *silhouette* {cite:p}`rousseeuw1987silhouettes`, and takes the groups for labels.
 # The silhouette of a point is $(b - a) / \max(a, b)$, with $a$ its mean distance to its own cluster and $b$ to the nearest other one; 1 is far apart, 0 is a border.
-# We measured it for every $k$ from 2 to 30, on the first 3,000 training digits, for the vectors $z$ before the choice ("latents") and for their codes, 784 numbers each.
-# (For this record the encoder read training images in grey, the mean of their binary draws; the cells below draw them.)
+# We measured it for every $k$ from 2 to 30, on 3,000 training digits, for the vectors $z$ before the choice ("latents") and for their codes, 784 numbers each.
+# These records, here and in the next section, are of *grey* training images, which the encoder never saw in training; the cells below draw them in black and white, so the two are not to be compared.
 
 # %% tags=["hide-input"]
 fashion_run = run(vq_vae, data="fashion-mnist", horizon=2)
@@ -1114,15 +1235,17 @@ near = [
 Markdown(
     f"For codes of digits the largest is at k = {best['codes, digits']}, for "
     f"latents at {best['latents, digits']}, for codes of clothes at "
-    f"{best['codes, clothes']}. But "
-    f"{len(near)} of the {len(ks)} values of k lie within two standard "
-    f"errors of the largest, from {min(near)} to {max(near)}, and all are "
-    "near 0: by this measure there are no clusters to count. It does not "
-    "find the ten classes, and nothing says that it should."
+    f"{best['codes, clothes']}. But {len(near)} of the {len(ks)} values of k "
+    f"({', '.join(map(str, near))}) lie within two standard errors of the "
+    "largest, and this error leaves out that k-means began once: from one k "
+    "to the next the curve jumps by several of them. All of digits are small, "
+    f"{min(values):.2f} to {top:.2f}: hardly apart. The largest of clothes is "
+    f"{max(series['codes, clothes'][1]):.2f}, where there are ten classes. "
+    "The measure does not find them, and nothing says that it should."
 )
 
 # %% [markdown]
-# Two traps lie in the measure itself.
+# The measure itself has two traps.
 # Computed in float32 by products of matrices, small distances are differences of large numbers, and equal codes get distances that are not zero; and on a small sample another $k$ wins.
 
 
@@ -1139,6 +1262,11 @@ seen = torch.bernoulli(seen)  # black and white, as test digits are
 codes_seen = in_parts(vq.code, seen)
 groups = KMeans(10, n_init=1, random_state=0).fit(codes_seen.numpy())
 members = torch.from_numpy(groups.labels_).long()
+
+# %% tags=["hide-input"]
+of_greys = in_parts(vq.tokens, data.examples("train", 3000)[0])
+same = (of_greys == in_parts(vq.tokens, seen)).double().mean()
+print(f"symbols that a grey image shares with its draw: {same:.0%}")
 
 
 # %%
@@ -1163,8 +1291,7 @@ for offset in (0.0, 100.0, 1000.0):
 results_table(table)
 
 # %% [markdown]
-# A number that is added to all codes changes no distance, but in float32 it takes the digits away that the difference needs.
-# (scikit-learn's own silhouette computes its products in float64, whatever it is given; a hand-made one on a GPU does not.)
+# A number that is added to all codes changes no distance, but in float32 it takes the digits away that the difference needs. (scikit-learn computes in float64.)
 # And which $k$ wins hangs on how many images one took:
 
 # %% tags=["hide-input"]
@@ -1185,11 +1312,10 @@ results_table(table)
 # %% [markdown]
 #
 # (sec-quantized-confusion)=
-# ## Ten clusters name about half of the digits, thirty name four fifths
+# ## Ten clusters name half of new digits, thirty nearly three quarters
 #
-# Clusters have no names.
-# For ten of them we take the naming with the most matches, one label for each cluster (the *Hungarian* method {cite:p}`kuhn1955hungarian`); with more clusters than labels each takes its commonest label, and the matrix is not square.
-# Beside the share of right names we report purity, the share that a majority vote gets, and two measures that need no names: normalised mutual information (NMI) and the adjusted Rand index (ARI, 0 for chance).
+# Ten clusters take the naming with the most matches, one label each (the *Hungarian* method {cite:p}`kuhn1955hungarian`); of more clusters than labels each takes its commonest label, and the matrix is not square.
+# Beside the share of right names stand purity, the share that a majority vote gets, and two measures that need no names: normalised mutual information (NMI) and the adjusted Rand index (ARI).
 
 # %% tags=["hide-input"]
 rows = []
@@ -1200,18 +1326,21 @@ for data_name, one in {"digits": vq_run, "clothes": fashion_run}.items():
             if f"{key}accuracy" not in one.metrics:
                 continue  # a trial measures fewer
             row = {"images": data_name, "clusters of": kind, "k": k}
-            row["named right, %"] = one.metrics[f"{key}accuracy"]
+            share = one.metrics[f"{key}accuracy"]["value"]
+            noise = math.sqrt(share * (1 - share) / 3000)  # binomial
+            row["named right, %"] = metrics.Estimate(share, noise, 3000)
             for what in ("purity", "NMI", "ARI"):
                 row[what] = f"{one.metrics[f'{key}{what}']['value']:.2f}"
             rows.append(row)
 results_table(rows, percent=["named right, %"])
 
 # %% [markdown]
-# On 3,000 training images each, one start of k-means.
-# Purity rises with $k$ by itself: 3,000 clusters of one image have purity 1.
-# ARI does not.
+# On 3,000 grey training images each, one start of k-means; the images that are counted also named the clusters, so these are upper readings.
+# Purity cannot fall when a cluster is split: 3,000 clusters of one image have purity 1.
+# NMI of random clusters grows with $k$, too, but its normaliser holds it back: 3,000 clusters of one image have $2 \log 10 / (\log 10 + \log 3000) = 0.45$.
+# ARI is corrected for chance, and has 0 there.
 #
-# Now the matrix, on test digits that k-means did not see.
+# Now black and white digits: clusters are named by 3,000 training digits, and counted on test digits that k-means did not see.
 
 # %%
 test_x, test_y = load_binary("mnist").cut(subset).examples("test", 5000)
@@ -1219,6 +1348,21 @@ test_codes = in_parts(vq.code, test_x)
 found = torch.from_numpy(groups.predict(test_codes.numpy())).long()
 names = judged.matched(judged.contingency(members, labels))
 table_of = judged.contingency(found, test_y)
+
+# %% tags=["hide-input"]
+rows = []
+for k in (10, 20, 30):
+    many = KMeans(k, n_init=1, random_state=0).fit(codes_seen.numpy())
+    own = torch.from_numpy(many.labels_).long()
+    called = judged.matched(judged.contingency(own, labels))
+    new = torch.from_numpy(many.predict(test_codes.numpy())).long()
+    row = {"clusters of codes": k}
+    row["the digits that named them, %"] = metrics.mean_of(
+        (called[own] == labels).double()
+    )
+    row["test digits, %"] = metrics.mean_of((called[new] == test_y).double())
+    rows.append(row)
+results_table(rows, percent=[*rows[0]][1:])
 
 
 # %% tags=["hide-input"]
@@ -1253,10 +1397,11 @@ heat(
 )
 show(
     figure,
-    "Counts of 5,000 test digits: rows are true digits, columns the ten "
-    "clusters by the names that the training digits gave them.",
-    alt="A ten by ten matrix; half of the weight on the diagonal, with "
-    "blocks beside it where digits share clusters.",
+    "Some digits have a cluster to themselves, others share: counts of 5,000 "
+    "test digits, rows are true digits, columns the ten clusters by the "
+    "names that the training digits gave them.",
+    alt="A ten by ten matrix with weight on the diagonal, and blocks beside "
+    "it where digits share clusters.",
     label="fig-quantized-confusion",
 )
 
@@ -1273,17 +1418,16 @@ Markdown(
 
 # %% [markdown]
 # The homework's sheet shows such a matrix, with 65,181 of its 70,000 images on the diagonal, 93.1 %.
-# Its rows add up to 6,903 zeros, 7,877 ones, and so on: the whole of MNIST, training and test images together.
-# It does not say which model or method made it, how many clusters there were, how they were named, or from which of several trials it comes.
-# Ours is made with $k = 10$, named on training images, and counted on others; the table above says how much of the difference more clusters make up.
+# Its rows add up to the whole of MNIST, training and test images together; it does not say which model or method made it, with how many clusters, named how, in which of several trials.
+# Ours is made with $k = 10$, named on training images, and counted on others; the last table says how much of the difference more clusters make up.
 #
-# What is in the clusters of clothes?
+# And the clusters of clothes?
 
 # %% tags=["hide-input"]
 clothes = load("fashion-mnist").cut(subset)
 fashion = fashion_run.model
 kinds = [c.replace("T-shirt/top", "T-shirt") for c in clothes.class_names]
-sets = {"digits": (table_of, [str(k) for k in range(10)])}
+sets = {"digits": (table_of, [str(k) for k in range(10)], names)}
 known_x, known_y = clothes.examples("train", 3000)
 new_x, new_y = clothes.examples("test", 3000)
 known_codes = in_parts(fashion.code, known_x)
@@ -1291,15 +1435,18 @@ fashion_groups = KMeans(10, n_init=1, random_state=0).fit(known_codes.numpy())
 guess = torch.from_numpy(
     fashion_groups.predict(in_parts(fashion.code, new_x).numpy())
 ).long()
-sets["clothes"] = (judged.contingency(guess, new_y), kinds)
+fashion_own = torch.from_numpy(fashion_groups.labels_).long()
+called_of = judged.matched(judged.contingency(fashion_own, known_y))
+sets["clothes"] = (judged.contingency(guess, new_y), kinds, called_of)
 
 # %% tags=["hide-input"]
 figure = figures.blank(3.6)
 tones = [*figures.style.PALETTE]
-for axes, (title, (counts, words_of)) in zip(
+for axes, (title, (counts, words_of, called)) in zip(
     figure.subplots(1, 2, sharey=True), sets.items(), strict=True
 ):
-    share = counts / counts.sum(1, keepdim=True).clamp_min(1)
+    turned = called[: len(counts)].argsort()
+    share = counts[turned] / counts[turned].sum(1, keepdim=True).clamp_min(1)
     base = torch.zeros(len(share))
     for label in range(share.shape[1]):
         axes.bar(
@@ -1308,10 +1455,14 @@ for axes, (title, (counts, words_of)) in zip(
             hatch="//" if label % 2 else "",
         )  # fmt: skip
         base += share[:, label]
-    axes.set(title=title, xlabel="cluster", xticks=range(len(share)))
+    axes.set(title=title, xticks=range(len(share)))
+    axes.set_xticklabels(
+        [words_of[called[i]] for i in turned],
+        rotation=90 if title == "clothes" else 0,
+    )
     axes.legend(
         ncols=3 if title == "digits" else 2, fontsize=7.5,
-        loc="upper center", bbox_to_anchor=(0.5, -0.2),
+        loc="upper center", bbox_to_anchor=(0.5, -0.3),
     )  # fmt: skip
 
 # %% tags=["hide-input"]
@@ -1319,7 +1470,8 @@ figure.axes[0].set_ylabel("share of true label")
 show(
     figure,
     "Shares of each true label within every cluster, ten clusters of codes "
-    "each. A bar of one tone is a pure cluster.",
+    "each, by the names that training images gave them. A bar of one tone is "
+    "a pure cluster.",
     alt="Two panels of ten stacked bars; several bars are nearly of one "
     "tone, others are halves and thirds.",
     label="fig-quantized-shares",
@@ -1331,6 +1483,7 @@ show(
 #
 # t-SNE {cite:p}`maaten2008visualizing` puts points into the plane so that neighbours stay neighbours.
 # *Its* perplexity is about how many neighbours count; it begins at random, and ends elsewhere with another seed.
+# We run it for 400 iterations on the codes' 30 principal components.
 
 # %%
 few = test_codes[: 300 if subset else 800]
@@ -1356,21 +1509,21 @@ for axes, (title, points) in zip(
             axes.text(*own.mean(0), str(digit), weight="bold", fontsize=11)
 show(
     figure,
-    "The same codes of test digits three times; colours and numbers are "
-    "true digits, a number stands at the mean of its digit.",
+    "Groups stay, their places do not: the same codes of test digits three "
+    "times; colours and numbers are true digits, a number stands at the mean "
+    "of its digit.",
     alt="Three scatter plots of coloured points in groups; the groups lie "
     "at other places in each.",
     label="fig-quantized-tsne",
 )
 
 # %% [markdown]
-# Groups of one digit appear in all three, sizes of groups and distances between them mean nothing, and their places change with the seed.
-# The clusters above were found in 784 numbers, not in this plane.
+# Groups of one digit appear in all three; sizes of groups and distances between them are no measurement, and their places change with the seed.
 #
 # (sec-quantized-pseudo)=
 # ## A classifier of pseudo-labels learns the mistakes of its labels
 #
-# Now every image is annotated by the name of its cluster, training and test images alike, all 70,000; k-means saw the codes of 10,000 training digits, drawn in black and white, and their true labels named the clusters.
+# Now all 70,000 images are annotated by the names of their clusters; k-means saw the codes of 10,000 training digits, drawn in black and white, and their true labels named the clusters.
 # The same small network is trained on the grey images, for one epoch, once with the true labels and once with these.
 
 # %%
@@ -1409,22 +1562,26 @@ Markdown(
     f"Of the labels that it was taught "
     f"{own['right labels among all images']['value']:.1%} are right, and "
     f"{own['accuracy']['value']:.1%} of its answers are. That is "
-    f"{abs(100 * gap):.1f} points "
-    f"{'more' if gap > 0 else 'less'} than the clusters' own names get on "
-    "the test digits: errors of pseudo-labels are not noise that averages "
-    "out. A cluster that holds fours and nines is a rule, and a network "
-    "learns rules."
+    f"{abs(100 * gap):.1f} points {'more' if gap > 0 else 'less'} than the "
+    "clusters' own names get on the test digits: "
+    + (
+        "hardly any error averaged out. A cluster that holds fours and nines "
+        "is a rule, and a network learns rules."
+        if gap < 0.02
+        else "part of the errors did average out."
+    )
 )
 
 # %% [markdown]
-# More clusters, named by majority, make better labels, and their number was not found by the silhouette: it was allowed to be large.
-# The true labels of 10,000 digits were used to name them, so this is no learning without labels; with one label for each cluster it would be learning with very few.
+# More clusters, named by majority, make better labels ({ref}`sec-quantized-confusion`).
+# The silhouette happens to ask for more than ten on digits, and for two on clothes.
+# The true labels of 10,000 digits named them, so this is no learning without labels.
 #
 # (sec-quantized-limits)=
 # ## Limits
 #
-# One network size, one grid of 7 × 7, one $K$, one seed, and trainings of one to six epochs, most of them far from their plateau.
-# The bits are of binary digits under this book's fixed draw of the test set, and compare with nothing printed elsewhere.
+# One network size, one grid, one $K$, one seed, one to six epochs, mostly far from a plateau.
+# The bits are of this book's own draw of binary test digits, and compare with nothing printed elsewhere.
 # The VQ-VAE's bound uses one word; words that decode alike are counted as if they were impossible, so the model's true $-\log p(x)$ is lower by an unknown amount.
 # The Fréchet distances are on the features of the book's small classifier, between means of $p(x \mid c)$ and grey test digits.
 # Clothes were trained on grey pixels with the binary cross-entropy, which is no likelihood: no nats are given for them.
@@ -1443,7 +1600,9 @@ Markdown(
 # ```{solution-start} ex-quantized-figure
 # :class: dropdown
 # ```
-# `F.gumbel_softmax` is the step in the middle: noise is added, then the sum is divided by $\tau$; in a test a hard draw takes the mixture's place, which is $\tau \to 0$.
+# `F.gumbel_softmax` is the step in the middle: noise is added, then the sum is divided by $\tau$.
+# The sheet writes log-probabilities where the package has logits: they differ by $A$, which changes neither the softmax at any $\tau$ nor the winner.
+# In a test the decoder sees one code at each place: for the bound that of a draw, which is $\tau \to 0$; for copies and their Fréchet distance that of the most probable symbol.
 # With the same random numbers both give the same vectors.
 
 # %%
@@ -1459,6 +1618,20 @@ for name, one in {"VQ-VAE, six epochs": vq_run, **ways}.items():
     print(f"{name}, copies: {distance}")
 
 # %% tags=["hide-input"]
+nearer_to = min(
+    ways, key=lambda k: ways[k].metrics["copies, frechet"]["value"]
+)
+fits = {k: one.metrics["distortion"]["value"] for k, one in ways.items()}
+Markdown(
+    f"After one epoch {nearer_to} is nearest to digits by this distance, and "
+    f"{min(fits, key=fits.get)} by distortion, {min(fits.values()):.0f} nats; "
+    f"six epochs of the VQ-VAE bring {vq_run.metrics['distortion']['value']:.0f}"
+    ". That is the run that answers *until its copies are good*: "
+    "`train(vq_vae, 6, seed)`. The discrete VAE of one epoch, at "
+    f"{fits['discrete VAE']:.0f}, is not there."
+)
+
+# %% tags=["hide-input"]
 with torch.no_grad():
     rows = {"image": x[8:16]}
     for name, one in ways.items():
@@ -1466,8 +1639,9 @@ with torch.no_grad():
         rows[name] = model.seen(model.tokens(x[8:16])).mean
 show(
     figures.image_rows(rows),
-    "Eight test digits and their copies by the three models, each at the "
-    "encoder's own symbols (for the discrete VAE the most probable ones).",
+    "The discrete VAE, which pays for its symbols, smooths most. Eight test "
+    "digits and their copies after one epoch, each at the encoder's own "
+    "symbols (for the discrete VAE the most probable ones).",
     alt="Four rows of eight digits: originals and three rows of copies.",
     label="fig-quantized-three",
 )
@@ -1487,10 +1661,12 @@ show(
 # ```{solution-start} ex-quantized-vqvae
 # :class: dropdown
 # ```
-# $-\log p(x \mid e_c) + \| \mathrm{sg}(z) - e_c \|^2 + \beta \| z - \mathrm{sg}(e_c) \|^2$, where sg lets no gradient through.
-# The KL term is $T \log K$, a constant, and disappears.
+# An encoder says a vector at each of $T$ places, the nearest code takes its place, and a decoder sees the codes: $q(c \mid x)$ puts all its mass on the nearest ones.
+# So its entropy is 0, and under a uniform prior the KL term is $T \log K$, a constant, and disappears.
+# What remains is $-\log p(x \mid e_c) + \| \mathrm{sg}(z) - e_c \|^2 + \beta \| z - \mathrm{sg}(e_c) \|^2$, where sg lets no gradient through and $\beta = 0.25$.
 # The first term moves the decoder, and straight through the encoder; the second moves the codebook alone; the third the encoder alone.
-# Gradient descent on the second, with a rate for each code, is the running average: its gradient in $e_k$ is $-2 n_k (\bar z_k - e_k)$, and {prf:ref}`thm-quantized-kmeans` (a) steps along it by $\eta_k / (2 n_k)$ times its length.
+# Gradient descent on the second, with a rate for each code, is the running average: its gradient in $e_k$ is $-2 n_k (\bar z_k - e_k)$, and {prf:ref}`thm-quantized-kmeans` (a) steps against it, by $\eta_k / (2 n_k)$ times it.
+# In a second phase the autoencoder is held still and an autoregressive prior is fitted to its words: under the uniform one, words that no image has are as probable as any, and samples are rubble.
 
 # %%
 net = VectorQuantised(grid_encoder(16), grid_decoder(16), 64, 16)
@@ -1531,11 +1707,11 @@ results_table(rows)
 # :class: dropdown
 # ```
 # {numref}`fig-quantized-silhouettes` is the plot for 3,000 images.
-# On three other samples of 700 images:
+# On three samples of 700 images that are not among them:
 
 # %%
 torch.manual_seed(seed)
-drawn_again = torch.bernoulli(data.examples("train", 2100)[0])
+drawn_again = torch.bernoulli(data.examples("train", 5100)[0][-2100:])
 table, more = [], [drawn_again[k::3] for k in range(3)]
 for number, some in enumerate(more):
     points = in_parts(vq.code, some)
@@ -1565,7 +1741,7 @@ results_table(table)
 # ```{solution-start} ex-quantized-pseudo
 # :class: dropdown
 # ```
-# "Best" by the silhouette is a $k$ with more clusters than classes, so each takes its commonest label.
+# "Best" by the silhouette is, for digits, a $k$ with more clusters than classes, so each takes its commonest label.
 
 # %%
 k = best_of(scores(standing, "codes"))
@@ -1575,19 +1751,31 @@ taught[f"digits, {k} clusters"] = train(
 annotated_table(taught)
 
 # %% [markdown]
-# Clothes here and now, on 2,000 images and two epochs, with the ten clusters of the page:
+# Who reports only the agreement on what was taught says how well a network copies the rule of the clusters, not how well it knows digits: the first is above 90 % where half of the labels are wrong.
+# Report the accuracy on true labels, and the share of right labels beside it.
+#
+# Clothes here and now, on 2,000 images and two epochs, a small part of the set; k-means sees 3,000.
+# In the last row as many labels are wrong as with ten clusters, but at random.
 
 # %%
-called_of = judged.matched(
-    judged.contingency(
-        torch.from_numpy(fashion_groups.labels_).long(), known_y
-    )
-)
-pseudo = called_of[torch.from_numpy(fashion_groups.labels_).long()]
+said = {"true labels": (known_y, new_y)}
+for k in (best["codes, clothes"], 10):
+    many = KMeans(k, n_init=1, random_state=0).fit(known_codes.numpy())
+    own = torch.from_numpy(many.labels_).long()
+    called = judged.matched(judged.contingency(own, known_y))
+    new = many.predict(in_parts(fashion.code, new_x).numpy())
+    said[f"{k} clusters"] = (called[own], called[torch.from_numpy(new).long()])
 
 # %% tags=["hide-input"]
-rows = []
-for name, say in {"true labels": known_y, "10 clusters": pseudo}.items():
+torch.manual_seed(seed)
+false = said["10 clusters"][0] != known_y
+elsewhere = (known_y + torch.randint(1, 10, known_y.shape)) % 10
+at_random = false[torch.randperm(len(false))]
+said["wrong at random"] = (torch.where(at_random, elsewhere, known_y), new_y)
+
+
+def learned(say):
+    """A classifier of 2,000 clothes' labels, after two epochs."""
     torch.manual_seed(seed)
     network = Classifier(image_encoder(32), 32)
     adam = torch.optim.Adam(network.parameters(), 2e-3)
@@ -1597,11 +1785,23 @@ for name, say in {"true labels": known_y, "10 clusters": pseudo}.items():
             adam.zero_grad()
             wrong.backward()
             adam.step()
-    network.eval()
-    right = metrics.accuracy(network.classify, new_x, new_y)
-    share = metrics.mean_of((say == known_y).double())
-    rows.append({"taught": name, "right labels, %": share, "test, %": right})
-results_table(rows, percent=["right labels, %", "test, %"])
+    return network.eval()
+
+
+# %% tags=["hide-input"]
+rows = []
+for name, (say, new) in said.items():
+    network, row = learned(say), {"taught": name}
+    row["right labels, %"] = metrics.mean_of((say == known_y)[:2000].double())
+    row["test, %"] = metrics.accuracy(network.classify, new_x, new_y)
+    if "random" not in name:
+        agrees = metrics.accuracy(network.classify, new_x, new)
+        row["agrees with such labels, %"] = agrees
+    rows.append(row)
+results_table(rows, percent=[*rows[0]][1:])
+
+# %% [markdown]
+# Two clusters have two names, so no classifier of them can be right on more than 20 % of ten equal classes: the sheet's recipe works only where the silhouette happens to be generous.
 
 # %% [markdown]
 # ```{solution-end}
@@ -1631,6 +1831,10 @@ turned = called[: len(wide)].argsort()
 split = torch.bincount(called, minlength=10).tolist()
 print("clusters named 0 to 9:", split)
 print(f"named right: {(called[guess_of] == test_y).double().mean():.1%}")
+two = (wide / wide.sum(1, keepdim=True).clamp_min(1)).topk(2, 1)
+for i in two.values[:, 1].argsort(descending=True)[:4].tolist():
+    (a, b), (p, q) = two.indices[i].tolist(), two.values[i].tolist()
+    print(f"a cluster named {called[i]}: {p:.0%} are {a}, {q:.0%} are {b}")
 
 # %% tags=["hide-input"]
 figure = figures.blank(5.2)
@@ -1643,10 +1847,11 @@ heat(
 )
 show(
     figure,
-    "Counts of 5,000 test digits in the clusters of the best silhouette, "
-    "sorted by name; a digit that is split has several rows.",
-    alt="A tall matrix: about two rows for each digit, most of each row in "
-    "one column.",
+    "Most rows belong to one digit: counts of 5,000 test digits in the "
+    "clusters of the best silhouette, sorted by name; a digit that is split "
+    "has several rows.",
+    alt="A tall matrix with several rows for each digit, most of each row "
+    "in one column.",
     label="fig-quantized-wide",
 )
 
@@ -1666,13 +1871,14 @@ show(
 # :class: dropdown
 # ```
 # What was clustered and by which method; how many clusters, and who chose the number; how clusters were named, on which images; whether the model or the choice among trials has seen labels.
-# Yes: with as many clusters as images, each named by its own label, it has 100 %. Short of that, with random clusters of $m$ images each, the majority's share is well above 10 %:
+# Yes, if the same images name and are counted: with as many clusters as images, each named by its own label, it has 100 %, and random clusters of a few images are far above 10 %.
+# On new images such clusters are right 10 % of the time.
 
 # %%
 torch.manual_seed(seed)
 truth = load_binary("mnist").train[1][:6000]
 for m_each in (1, 2, 5, 20, 600):
-    chance = torch.arange(6000) // m_each
+    chance = torch.randperm(6000) // m_each
     share = judged.purity(judged.contingency(chance, truth))
     print(f"random clusters of {m_each:3d} images: purity {share:.0%}")
 
@@ -1692,7 +1898,7 @@ for m_each in (1, 2, 5, 20, 600):
 # :class: dropdown
 # ```
 # $\log P$ is the entropy of the mean law $\frac1T \sum_t \bar q_t$, and entropy is concave: $\frac1T \sum_t H(\bar q_t) \le H\big( \frac1T \sum_t \bar q_t \big)$.
-# Equal if all places have one law. Here on the same test digits, so without the error of a prior fitted elsewhere:
+# Entropy is strictly concave, so it is equal if and only if all places have one law. Here on the same test digits, so without the error of a prior fitted elsewhere:
 
 # %%
 with torch.no_grad():
@@ -1703,34 +1909,6 @@ mean_law = law_at.mean(0)
 limit = 49 * torch.special.entr(mean_law).sum()
 assert places_pay <= limit
 print(f"places {places_pay:.1f}, limit {limit:.1f}, 49 log 64 = 203.8 nats")
-
-# %% [markdown]
-# ```{solution-end}
-# ```
-#
-# ```{exercise-start} Rounding by hand
-# :label: ex-quantized-rounding
-# ```
-# (Code.) Levels (8, 5, 3) make 120 symbols. Write the map from a symbol's number to its three levels and back, and check it for all. Does the straight-through gradient of a rounded number vanish anywhere?
-# ```{exercise-end}
-# ```
-#
-# ```{solution-start} ex-quantized-rounding
-# :class: dropdown
-# ```
-# The number is written in mixed radix: divide by 3, then by 5, and keep the remainders.
-# The gradient is that of the squeeze, a sigmoid: it vanishes for very large numbers, where the level is the outermost, and nowhere else.
-
-# %%
-scalars = FiniteScalars(torch.nn.Identity(), torch.nn.Identity(), (8, 5, 3))
-number = torch.arange(120)
-by_hand = torch.stack([number // 15, number // 3 % 5, number % 3], 1)
-assert (scalars.grid == by_hand).all()
-assert (by_hand @ torch.tensor([15, 3, 1]) == number).all()
-raw = torch.tensor([-20.0, -2.0, 0.0, 20.0])[:, None].expand(4, 3)
-raw = raw.clone().requires_grad_()
-(slope,) = torch.autograd.grad(scalars.bounded(raw).sum(), raw)
-print(slope[:, 0].tolist())
 
 # %% [markdown]
 # ```{solution-end}
@@ -1778,11 +1956,22 @@ print(f"{begun.mean():.2f} nats at first, {now.mean():.2f} after 60 trials")
 # ```
 #
 # ## What was lost?
-#
-# Spelt with 64 letters, a digit loses little that the eye would miss, if all letters are used; and all are used once the idle ones are put where the work is.
+
+# %% tags=["hide-input"]
+Markdown(
+    "Spelt with 64 letters, a digit keeps its strokes: "
+    f"{prior_run.metrics['distortion']['value']:.0f} nats of distortion are "
+    "left. The word costs 204 nats, or "
+    f"{prior_run.metrics['rate']['value']:.0f} with a prior that can spell, "
+    f"and at least {noise.value - fit:.0f} of them spell noise."
+    if fit < noise.value
+    else "Spelt with 64 letters, a digit keeps its strokes."
+)
+
+# %% [markdown]
 # What was lost is the gradient, and each substitute has its price: a bias, a variance, or a rounding that pretends to be none.
 # What was won is that inventing became spelling.
-# A uniform prior spells rubble; a small transformer, trained on words that a finished network wrote, spells digits.
+# A uniform prior spells rubble; a small transformer, trained on words that a finished network wrote, spells strokes, many of them digits.
 # And the letters know something of the classes, though not their number, and not their names.
 #
 # ## References
