@@ -310,7 +310,7 @@ check(
 #
 # In a VQ-VAE the choice is not drawn, and the case is worse: there the exact gradient is zero almost everywhere and the straight-through one is not.
 # It follows the slope of the loss at the code; that it helps is an observation, not a theorem.
-# We check the formulas with autograd, for random quadratic decoders.
+# Autograd checks the formulas, for random quadratic decoders.
 
 
 # %%
@@ -368,7 +368,6 @@ check("thm-quantized-straight", about="the bias", of="decoders").equal(
 # (sec-quantized-gumbel)=
 # ## The largest of noisy logits is a draw of the softmax
 #
-# A draw from a softmax can be written as a maximum of logits with noise, if the noise has one particular law.
 # *Gumbel* noise is $G = -\log(-\log U)$ for a uniform $U$, with the distribution function $\Pr(G \le g) = e^{-e^{-g}}$.
 #
 # :::{prf:theorem} Gumbel-max
@@ -522,7 +521,7 @@ results_table(rows)
 # %% [markdown]
 # The bias is the length of the difference between mean and exact gradient over four logits; "its noise" is what chance alone would put there with 20,000 draws.
 # A bias within two of its noise cannot be told from none: so it is with REINFORCE.
-# Without a baseline it pays in variance; with $b = J$ it is, in this tiny case, as steady as straight-through, but in a network the noise of 49 choices falls on each of them.
+# Without a baseline it pays in variance; with $b = J$ it is, here, as steady as straight-through, but in a network the noise of 49 choices falls on each.
 # A hot Gumbel-softmax is steady and wrong, a cold one nearly right and unsteady.
 
 # %% tags=["hide-input"]
@@ -567,8 +566,6 @@ check(
 # %% [markdown]
 # (sec-quantized-bound)=
 # ## The bound of a discrete VAE counts letters
-#
-# With a uniform prior every one of the $K^T$ words is as probable as any other.
 #
 # :::{prf:theorem} The bound with a uniform prior
 # :label: thm-quantized-bound
@@ -639,8 +636,7 @@ check("thm-quantized-bound", about="one word", of="worlds").equal(
 # (sec-quantized-rate)=
 # ## A prior that knows the language pays less than log K a letter
 #
-# After the training, words are as they are, with the law $\bar q(c)$: the mean of $q(c \mid x)$ over the images.
-# We need not keep the uniform prior.
+# After the training, words have the law $\bar q(c)$, the mean of $q(c \mid x)$ over the images, and we need not keep the uniform prior.
 #
 # :::{prf:theorem} The rate under any prior
 # :label: thm-quantized-rate
@@ -928,7 +924,7 @@ show(
 # A codebook with perplexity $P$ says at most $T \log P$ nats on average, whatever the places have to do with each other: {prf:ref}`thm-quantized-rate` (b), and the entropy of a mean of laws is no less than the mean of their entropies ({ref}`ex-quantized-entropy`).
 # So collapse is a loss at a fixed price of 204 nats; with a prior that knows the places the collapsed book is, by the last column, the cheaper code.
 # Some of what it leaves out is noise of the draw ({ref}`sec-quantized-prior`): whether collapse is a fault hangs on what one pays for.
-# Both rows are one epoch and one seed each.
+# Both rows are one epoch, one seed.
 #
 # (sec-quantized-dvae)=
 # ## The discrete VAE draws its letters, and pays only for what it knows
@@ -986,8 +982,7 @@ Explorable(
 # (sec-quantized-fsq)=
 # ## Finite scalars have no codebook that could collapse
 #
-# The modern cure throws the codebook away {cite:p}`mentzer2024finite`.
-# The encoder says three numbers a place, each is squeezed into a range and rounded to one of four levels, and $4^3 = 64$ symbols are there from the start, on a grid.
+# One cure throws the codebook away {cite:p}`mentzer2024finite`: the encoder says three numbers a place, each is squeezed into a range and rounded to one of four levels, and $4^3 = 64$ symbols are there from the start, on a grid.
 # The gradient is straight-through again; there is no commitment, no average, no revival. Its use may still be uneven: the table's perplexity says how much.
 
 # %%
@@ -1076,6 +1071,14 @@ context = found["independent places, rate"]["value"] - found["rate"]["value"]
 nearer = found["uniform prior, frechet"]["value"] / found["frechet"]["value"]
 diff = found["bits"]["value"] - measured["bound, bits"]["value"]
 by_draws = bits(dvae_run.metrics["nats"]["value"])
+
+
+def beside(excess):
+    """A difference in words."""
+    return f"{abs(excess):.3f} {'more' if excess > 0 else 'fewer'}"
+
+
+# %% tags=["hide-input"]
 Markdown(
     f"The learned prior saves {gain:.0f} of 204 nats; {context:.0f} of them "
     "because it knows what came before, the others because it knows which "
@@ -1083,10 +1086,10 @@ Markdown(
     f"{nearer:.0f} times nearer to digits, by the squared Fréchet distance, "
     "than those of the uniform prior. With its rate in it "
     f"the VQ-VAE needs {found['bits']['value']:.3f} bits/dim, "
-    f"{abs(diff):.3f} {'more' if diff > 0 else 'fewer'} than the VAE's bound. "
+    f"{beside(diff)} than the VAE's bound. "
     f"The discrete VAE, under its uniform prior, needs {by_draws:.3f}, "
-    f"{by_draws - found['bits']['value']:+.3f} beside the VQ-VAE and "
-    f"{by_draws - measured['bound, bits']['value']:+.3f} beside the VAE's "
+    f"{beside(by_draws - found['bits']['value'])} than the VQ-VAE and "
+    f"{beside(by_draws - measured['bound, bits']['value'])} than the VAE's "
     "bound. It is charged for its symbols in its loss; it differs in its "
     "draws and its length of training, too."
 )
@@ -1094,19 +1097,19 @@ Markdown(
 # %% tags=["hide-input"]
 grey = load("mnist").cut(subset).examples("test")[0].double()
 own_noise = torch.special.entr(grey) + torch.special.entr(1 - grey)
-noise = metrics.mean_of(own_noise.flatten(1).sum(1), "nats")
-fit = found["distortion"]["value"]
+grain = metrics.mean_of(own_noise.flatten(1).sum(1), "nats")
+left_over = found["distortion"]["value"]
 Markdown(
     ("Why so many? " if diff > 0 else "")
     + "Given its greys, a test digit's draw of black and white has "
-    f"{noise.value:.1f} nats of entropy, and the distortion is {fit:.1f}. "
+    f"{grain.value:.1f} nats of entropy, and the distortion is {left_over:.1f}. "
     + (
         "A decoder that knew the greys and no more could not be below the "
         "first number on average, so the symbols spell at least "
-        f"{noise.value - fit:.0f} nats of noise, which no prior can foresee; "
+        f"{grain.value - left_over:.0f} nats of noise, which no prior can foresee; "
         f"the VQ-VAE exceeds the VAE's bound by {784 * math.log(2) * diff:.0f} "
         "in all. Nothing in its loss charges for noise; a VAE's does."
-        if fit < noise.value
+        if left_over < grain.value
         else "So the symbols need not spell the noise of the draw."
     )
 )
@@ -1131,7 +1134,7 @@ show(
 # Van den Oord et al. report 4.67 bits/dim for a VQ-VAE on CIFAR-10, and 4.51 for a VAE {cite:p}`oord2017neural`: colour photographs, so nothing here stands beside it.
 #
 # What does one letter do?
-# Change the symbol at one place of 200 digits, here the middle one of its rows and columns, to a random one: where is the change of the picture?
+# Change the middle symbol of 200 digits to a random one: where does the picture change?
 
 # %%
 torch.manual_seed(seed)
@@ -1335,7 +1338,7 @@ for data_name, one in {"digits": vq_run, "clothes": fashion_run}.items():
 results_table(rows, percent=["named right, %"])
 
 # %% [markdown]
-# On 3,000 grey training images each, one start of k-means; the images that are counted also named the clusters, so these are upper readings.
+# On 3,000 grey training images, one start of k-means; the images that are counted named the clusters, so these are upper readings.
 # Purity cannot fall when a cluster is split: 3,000 clusters of one image have purity 1.
 # NMI of random clusters grows with $k$, too, but its normaliser holds it back: 3,000 clusters of one image have $2 \log 10 / (\log 10 + \log 3000) = 0.45$.
 # ARI is corrected for chance, and has 0 there.
@@ -1417,8 +1420,7 @@ Markdown(
 )
 
 # %% [markdown]
-# The homework's sheet shows such a matrix, with 65,181 of its 70,000 images on the diagonal, 93.1 %.
-# Its rows add up to the whole of MNIST, training and test images together; it does not say which model or method made it, with how many clusters, named how, in which of several trials.
+# The homework's sheet shows such a matrix, with 65,181 of its 70,000 images on the diagonal, 93.1 %; its rows add up to the whole of MNIST, training and test images together; it does not say which model or method made it, with how many clusters, named how, in which of several trials.
 # Ours is made with $k = 10$, named on training images, and counted on others; the last table says how much of the difference more clusters make up.
 #
 # And the clusters of clothes?
@@ -1524,7 +1526,7 @@ show(
 # ## A classifier of pseudo-labels learns the mistakes of its labels
 #
 # Now all 70,000 images are annotated by the names of their clusters; k-means saw the codes of 10,000 training digits, drawn in black and white, and their true labels named the clusters.
-# The same small network is trained on the grey images, for one epoch, once with the true labels and once with these.
+# The same small network learns the grey images for one epoch, once with true labels and once with these.
 
 # %%
 standing = train(vq_vae)  # published, in a trial too: it annotates all
@@ -1573,6 +1575,7 @@ Markdown(
 )
 
 # %% [markdown]
+# Wrong labels at random would have averaged out ({ref}`ex-quantized-pseudo`).
 # More clusters, named by majority, make better labels ({ref}`sec-quantized-confusion`).
 # The silhouette happens to ask for more than ten on digits, and for two on clothes.
 # The true labels of 10,000 digits named them, so this is no learning without labels.
@@ -1623,7 +1626,7 @@ nearer_to = min(
 )
 fits = {k: one.metrics["distortion"]["value"] for k, one in ways.items()}
 Markdown(
-    f"After one epoch {nearer_to} is nearest to digits by this distance, and "
+    f"After one epoch {nearer_to} copies best by this distance, and "
     f"{min(fits, key=fits.get)} by distortion, {min(fits.values()):.0f} nats; "
     f"six epochs of the VQ-VAE bring {vq_run.metrics['distortion']['value']:.0f}"
     ". That is the run that answers *until its copies are good*: "
@@ -1725,6 +1728,10 @@ for number, some in enumerate(more):
     table.append(row | {"best": judged.best_clusters(tried)})
 results_table(table)
 
+# %% tags=["hide-input"]
+ways_of = sorted({row["best"] for row in table})
+print("one k for all" if len(ways_of) == 1 else f"not one k: {ways_of}")
+
 # %% [markdown]
 # ```{solution-end}
 # ```
@@ -1800,8 +1807,20 @@ for name, (say, new) in said.items():
     rows.append(row)
 results_table(rows, percent=[*rows[0]][1:])
 
-# %% [markdown]
-# Two clusters have two names, so no classifier of them can be right on more than 20 % of ten equal classes: the sheet's recipe works only where the silhouette happens to be generous.
+# %% tags=["hide-input"]
+test = {row["taught"]: row["test, %"].value for row in rows}
+by_rule, by_chance = test["10 clusters"], test["wrong at random"]
+Markdown(
+    f"Two names of ten equal classes cannot be right on more than 20 %: the "
+    "sheet's recipe works only where the silhouette happens to be generous. "
+    f"With as many wrong labels {by_chance:.0%} are right if they are wrong at "
+    f"random, and {by_rule:.0%} if they follow clusters"
+    + (
+        ": noise averages out, a rule does not."
+        if by_chance > by_rule
+        else "."
+    )
+)
 
 # %% [markdown]
 # ```{solution-end}
@@ -1963,8 +1982,8 @@ Markdown(
     f"{prior_run.metrics['distortion']['value']:.0f} nats of distortion are "
     "left. The word costs 204 nats, or "
     f"{prior_run.metrics['rate']['value']:.0f} with a prior that can spell, "
-    f"and at least {noise.value - fit:.0f} of them spell noise."
-    if fit < noise.value
+    f"and at least {grain.value - left_over:.0f} of them spell noise."
+    if left_over < grain.value
     else "Spelt with 64 letters, a digit keeps its strokes."
 )
 
