@@ -97,6 +97,8 @@ def put_in_place(patch: pytest.MonkeyPatch) -> None:
         "companion.experiments.hierarchy.load_binary": load_bits,
         "companion.experiments.flows.first_images": lambda name, n: load(name, f"first {n}"),
         "companion.experiments.residual.first_images": lambda name, n: load(name, f"first {n}"),
+        "companion.experiments.quantized.load": load,
+        "companion.experiments.quantized.load_binary": lambda name: load_bits(name, "", 0),
         "companion.experiments.energy.load": load,
         "companion.experiments.energy.first_images": lambda name, n: load(name, f"first {n}"),
         "companion.experiments.joint.load": load,

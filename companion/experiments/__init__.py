@@ -18,6 +18,14 @@ from companion.experiments.flows import face_glow, glow, halves_image_flow, poin
 from companion.experiments.hierarchy import binary_vae, layered_vae
 from companion.experiments.images import autoencoder, classifier, extractor, extractor_of, vae
 from companion.experiments.joint import jem, joint_classifier
+from companion.experiments.quantized import (
+    cluster_classifier,
+    code_prior,
+    discrete_vae,
+    flat_vae,
+    fsq_vae,
+    vq_vae,
+)
 from companion.experiments.residual import continuous_points, residual_digits, residual_points
 from companion.experiments.sequences import copying, digit_sequence, induction_heads
 from companion.experiments.sprites import beta_tcvae, beta_vae
@@ -34,6 +42,7 @@ KNOWN = (
     glow, face_glow, residual_points, continuous_points, residual_digits, energy_model,
     point_energy, joint_classifier, jem, copying, induction_heads, digit_sequence,
     binary_vae, layered_vae,
+    vq_vae, discrete_vae, fsq_vae, flat_vae, code_prior, cluster_classifier,
 )  # fmt: skip
 EXPERIMENTS = {experiment.__name__: experiment for experiment in KNOWN}
 
@@ -83,18 +92,23 @@ __all__ = [
     "beta_vae",
     "binary_vae",
     "classifier",
+    "cluster_classifier",
+    "code_prior",
     "continuous_points",
     "copying",
     "ddpm",
     "digit_network",
     "digit_sequence",
+    "discrete_vae",
     "energy_model",
     "extractor",
     "extractor_of",
     "face_glow",
     "face_reader",
     "face_vae",
+    "flat_vae",
     "four_layer_face_vae",
+    "fsq_vae",
     "gan",
     "glow",
     "halves_image_flow",
@@ -114,5 +128,6 @@ __all__ = [
     "residual_points",
     "two_layer_face_vae",
     "vae",
+    "vq_vae",
     "wgan",
 ]  # fmt: skip
