@@ -36,6 +36,8 @@ BASE = {
     "residual_points": dict(blocks=2, width=8),
     "continuous_points": dict(steps=2, width=8),
     "residual_digits": dict(blocks=(1, 1), width=4),
+    "learned_prior": dict(components=5, latent=4, hidden=16),
+    "sc_vae": dict(hidden=16, features=8, atoms=20),
 }  # choices beside which one is changed
 CHANGED = {
     "autoencoder": dict(
@@ -123,6 +125,14 @@ CHANGED = {
     ),
     "digit_sequence": dict(
         mixer="fixed", data="mnist", images=20, width=16, layers=1, rate=1e-3, horizon=13
+    ),
+    "learned_prior": dict(
+        prior="mixture", components=7, data="persian", latent=6, hidden=20, images=7, rate=1e-4,
+        horizon=13,
+    ),
+    "sc_vae": dict(
+        lam=0.1, normalised=False, features=10, atoms=30, steps=2, data="persian", hidden=20,
+        images=7, rate=1e-4, horizon=13,
     ),
 }  # fmt: skip
 ALSO = {  # golden numbers of more choices
@@ -231,6 +241,8 @@ SETTINGS = {  # player: optimizer, rate, betas, updates in a step
         for name, rate in (("copying", 7e-3), ("induction_heads", 5e-3))
         for mixer in ("selective", "attention")
     },
+    ("learned_prior", ()): {"model": (ADAM, 2e-3, (0.9, 0.999), 1)},
+    ("sc_vae", ()): {"model": (ADAM, 2e-3, (0.9, 0.999), 1)},
     ("digit_sequence", ()): {"law": (torch.optim.AdamW, 4e-3, (0.9, 0.95), 1)},
 }
 BATCHES = {
@@ -238,7 +250,7 @@ BATCHES = {
     "image_gpt": 16, "copying": 32, "induction_heads": 32, "digit_sequence": 16,
     "point_flow": 200, "halves_image_flow": 32, "realnvp": 32, "point_energy": 200,
     "glow": 32, "face_glow": 32, "residual_digits": 32, "residual_points": 200,
-    "continuous_points": 200, "jem": 64,
+    "continuous_points": 200, "jem": 64, "learned_prior": 200, "sc_vae": 200,
 }  # fmt: skip
 CLIPPED = ("made", "pixel_cnn", "image_gpt", "copying", "induction_heads", "digit_sequence")
 AVERAGED = {"ddpm": (0.999, 1.0)} | dict.fromkeys(CLIPPED, (0.0, 1.0))  # decay, largest gradient
@@ -306,7 +318,7 @@ def test_clothes_are_mirrored_and_shifted_and_digits_are_only_shifted():
 
 def test_what_is_trained_on_moved_images_and_what_is_not():
     moved = {"classifier": flip_and_shift, "extractor": flip_and_shift}
-    moved |= dict.fromkeys(("made", "pixel_cnn", "image_gpt"), redrawn)
+    moved |= dict.fromkeys(("made", "pixel_cnn", "image_gpt", "learned_prior", "sc_vae"), redrawn)
     moved["joint_classifier"] = shift
     for name, experiment in EXPERIMENTS.items():
         assert experiment().augment is moved.get(name, stored)

@@ -55,7 +55,7 @@ def load_binary(name: str) -> Dataset:
     return Dataset(name, part, part, tuple("0123456789"), "exact", "", "", IMAGES)
 
 
-def load_bits(name: str, split: str, images: int) -> Dataset:
+def load_bits(name: str, split: str = "official", images: int = 0) -> Dataset:
     """In the place of `companion.data.binary.load_binary`."""
     x, y = load(name, split).train
     x = torch.where(x > 127 + images, 255, 0).to(torch.uint8)
@@ -94,6 +94,7 @@ def put_in_place(patch: pytest.MonkeyPatch) -> None:
         "companion.experiments.diffusion.load": load,
         "companion.experiments.digits.load": load_binary,
         "companion.experiments.autoregressive.load_binary": load_bits,
+        "companion.experiments.priors.load_binary": load_bits,
         "companion.experiments.flows.first_images": lambda name, n: load(name, f"first {n}"),
         "companion.experiments.residual.first_images": lambda name, n: load(name, f"first {n}"),
         "companion.experiments.energy.load": load,

@@ -17,6 +17,7 @@ from companion.experiments.faces import (
 from companion.experiments.flows import face_glow, glow, halves_image_flow, point_flow, realnvp
 from companion.experiments.images import autoencoder, classifier, extractor, extractor_of, vae
 from companion.experiments.joint import jem, joint_classifier
+from companion.experiments.priors import learned_prior, sc_vae
 from companion.experiments.residual import continuous_points, residual_digits, residual_points
 from companion.experiments.sequences import copying, digit_sequence, induction_heads
 from companion.experiments.sprites import beta_tcvae, beta_vae
@@ -32,6 +33,7 @@ KNOWN = (
     made, pixel_cnn, image_gpt, point_flow, halves_image_flow, realnvp,
     glow, face_glow, residual_points, continuous_points, residual_digits, energy_model,
     point_energy, joint_classifier, jem, copying, induction_heads, digit_sequence,
+    learned_prior, sc_vae,
 )  # fmt: skip
 EXPERIMENTS = {experiment.__name__: experiment for experiment in KNOWN}
 
@@ -99,6 +101,7 @@ __all__ = [
     "induction_heads",
     "jem",
     "joint_classifier",
+    "learned_prior",
     "made",
     "measure_by_name",
     "pixel_cnn",
@@ -108,6 +111,7 @@ __all__ = [
     "recall_by_name",
     "residual_digits",
     "residual_points",
+    "sc_vae",
     "two_layer_face_vae",
     "vae",
     "wgan",
