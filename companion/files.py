@@ -92,8 +92,11 @@ def sweep(path: Path) -> None:
 
 
 def settle(folder: Path) -> None:
-    """Write down which files a folder holds, where its file system can: a rename is in it."""
-    with suppress(OSError):
+    """Write down which files a folder holds, where its file system can: a rename is in it.
+
+    A fault here raises nothing: the file is in place, and who is told that it is not would lie.
+    """
+    with suppress(OSError, MemoryError):
         handle = os.open(folder, os.O_RDONLY)
         try:
             os.fsync(handle)
@@ -147,9 +150,13 @@ def write_atomically(path: Path) -> Iterator[Path]:
 
 def check_writable(folder: Path) -> None:
     """Raise RunError now, rather than after hours of work, if `folder` takes no files."""
-    with write_atomically(folder / ".trial"):
-        pass
-    (folder / ".trial").unlink(missing_ok=True)
+    trial = folder / ".trial"
+    try:
+        with write_atomically(trial):
+            pass
+    finally:
+        with suppress(OSError):
+            trial.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> str:

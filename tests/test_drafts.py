@@ -1,6 +1,7 @@
 """Drafts of files: kept while their process lives, whatever a clock says; then swept."""
 
 import os
+import stat
 import subprocess
 import sys
 import time
@@ -89,6 +90,31 @@ def test_a_rename_is_written_down_too(tmp_path, monkeypatch):
     with write_atomically(tmp_path / "x") as draft:
         inode = draft.stat().st_ino
     assert synced == [inode, tmp_path.stat().st_ino]
+
+
+@pytest.mark.parametrize("fault", [OSError("not of folders"), MemoryError()])
+def test_a_file_that_is_in_place_is_not_said_to_be_missing(fault, tmp_path, monkeypatch):
+    """The folder is synced last, when the new file has replaced the old one."""
+    real = os.fsync
+
+    def of_files_only(handle):
+        if stat.S_ISDIR(os.fstat(handle).st_mode):
+            raise fault
+        real(handle)
+
+    monkeypatch.setattr(files.os, "fsync", of_files_only)
+    files.write_text(tmp_path / "x", "new")
+    assert (tmp_path / "x").read_text() == "new"
+
+
+def test_a_trial_leaves_nothing_whatever_happens_to_it(tmp_path, monkeypatch):
+    def failing(folder):
+        raise MemoryError
+
+    monkeypatch.setattr(files, "settle", failing)
+    with pytest.raises(RunError, match="not enough memory"):
+        files.check_writable(tmp_path)
+    assert os.listdir(tmp_path) == []
 
 
 def test_a_second_fault_does_not_hide_the_first(tmp_path, monkeypatch):

@@ -49,6 +49,23 @@ def test_importance_weighted_nll_falls_to_the_exact_one():
     assert abs(values[0] + bound.value) < 4 * (found[1].error + bound.error)
 
 
+def test_every_draw_counts_once_however_they_are_grouped(monkeypatch):
+    """10 draws in groups of 4, 4 and 2 have the mean weight of 10, not the mean of three means."""
+    model, x, seen = LinearVAE(), images(3), []
+    whole = model.log_weights
+
+    def counted(part, samples):
+        seen.append(whole(part, samples))
+        return seen[-1]
+
+    monkeypatch.setattr(model, "log_weights", counted)
+    monkeypatch.setattr("companion.metrics.likelihood.ROWS", 12)
+    found = importance_weighted_nll(model, x, samples=10, batch=3)
+    assert [len(part) for part in seen] == [4, 4, 2]
+    by_hand = -torch.cat(seen).exp().mean(0).log()
+    assert found.value == pytest.approx(by_hand.mean().item(), abs=1e-9)
+
+
 def test_one_importance_sample_suffices_at_the_posterior():
     model, x = LinearVAE(), images(50)
     model.exact = True

@@ -110,11 +110,11 @@ def test_a_published_run_is_light_and_whole(run):
 
 
 def test_all_published_runs_are_light_together():
-    """About 4 MB for each part of the book that trains, and never more than 40."""
+    """About 1.6 MB for each chapter that trains, and never more than 40."""
     chapters = Path(__file__).parents[1].glob("book/[a-z]*/*.py")
-    parts = {path.parent.name for path in chapters if "\nepochs: int" in path.read_text("utf8")}
+    trains = [path.stem for path in chapters if "\nepochs: int" in path.read_text("utf8")]
     weight = sum(file.stat().st_size for file in PUBLISHED.rglob("*") if file.is_file())
-    assert weight < min(4 * len(parts), 40) * MEGABYTE, parts
+    assert weight < min(1.6 * len(trains), 40) * MEGABYTE, trains
 
 
 @with_weights

@@ -1,6 +1,8 @@
 """How well a latent-variable model explains images, in nats per image."""
 
 from collections.abc import Iterator
+from math import log
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -9,6 +11,14 @@ from companion.estimate import Estimate, mean_of
 from companion.maths import log_mean_exp
 from companion.metrics.terms import mean_terms
 from companion.models.vae import VAE
+
+ROWS = 2000  # codes that are decoded at once
+
+
+class Weighted(Protocol):
+    """A model with latent variables that weighs its draws of them, as `VAE` does."""
+
+    def log_weights(self, x: Tensor, samples: int) -> Tensor: ...
 
 
 def elbo_terms(model: VAE, x: Tensor, batch: int = 1000) -> dict[str, Estimate]:
@@ -26,19 +36,18 @@ def elbo_terms(model: VAE, x: Tensor, batch: int = 1000) -> dict[str, Estimate]:
 
 
 @torch.no_grad()
-def importance_weighted_nll(model: VAE, x: Tensor, samples: int, batch: int = 20) -> Estimate:
+def importance_weighted_nll(model: Weighted, x: Tensor, samples: int, batch: int = 20) -> Estimate:
     """-log of the mean importance weight p(x, z) / q(z | x) over `samples` draws per image.
 
     An upper bound of -log p(x) that falls to it as `samples` grows (Burda et al. 2016, eq. 8).
+    At most `ROWS` codes are decoded at once, so the memory is that of a batch, however many draws.
     """
     if samples < 1:
         raise ValueError(f"samples must be at least 1 draw an image, got {samples}")
     found = []
     for part in x.split(batch):
-        q = model.encode(part)
-        z = q.sample(torch.Size((samples,)))  # (S, B, K)
-        many = part.repeat(samples, 1, 1, 1)  # (S * B, C, H, W), draw by draw
-        likelihood = model.decode(z.flatten(0, 1)).log_prob(many).view(samples, -1)
-        log_weight = likelihood + model.prior().log_prob(z) - q.log_prob(z)
-        found.append(-log_mean_exp(log_weight, dim=0))
+        most = max(1, ROWS // len(part))
+        counts = [most] * (samples // most) + [samples % most] * (samples % most > 0)
+        drawn = [log_mean_exp(model.log_weights(part, n), 0) + log(n / samples) for n in counts]
+        found.append(-torch.stack(drawn).logsumexp(0))
     return mean_of(torch.cat(found), "nats")

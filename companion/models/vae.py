@@ -89,6 +89,17 @@ class VAE(Autoencoder):
             rate = q.log_prob(z) - prior.log_prob(z)
         return {"distortion": -self.decode(z).log_prob(x), "rate": rate}
 
+    def log_weights(self, x: Tensor, samples: int) -> Tensor:
+        """log p(x, z) / q(z | x) at draws z of q: (B, C, H, W) -> (samples, B), in nats.
+
+        Burda et al. 2016, eq. 8: the weights' mean over the draws is unbiased for p(x).
+        """
+        q = self.encode(x)
+        z = q.sample(torch.Size((samples,)))  # (S, B, K)
+        many = x.expand(samples, *x.shape).flatten(0, 1)  # (S * B, C, H, W), draw by draw
+        likelihood = self.decode(z.flatten(0, 1)).log_prob(many).view(samples, -1)
+        return likelihood + self.prior().log_prob(z) - q.log_prob(z)
+
     def prior(self) -> Distribution:
         """Standard normal in K dimensions."""
         zero = next(self.parameters()).new_zeros(self.latent, dtype=torch.float32)
