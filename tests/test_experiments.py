@@ -36,6 +36,8 @@ BASE = {
     "residual_points": dict(blocks=2, width=8),
     "continuous_points": dict(steps=2, width=8),
     "residual_digits": dict(blocks=(1, 1), width=4),
+    "binary_vae": dict(hidden=20, latent=4, rate=1e-2),
+    "layered_vae": dict(hidden=20, latents=(4, 3), rate=1e-2),
     "learned_prior": dict(components=5, latent=4, hidden=16),
     "sc_vae": dict(hidden=16, features=8, atoms=20),
 }  # choices beside which one is changed
@@ -116,6 +118,11 @@ CHANGED = {
     "continuous_points": dict(data="two-moons", steps=3, width=16, rate=1e-4, horizon=13),
     "residual_digits": dict(
         data="fashion-mnist", blocks=(1, 2), width=8, bound=0.7, images=7, rate=1e-4, horizon=13
+    ),
+    "binary_vae": dict(data="persian", latent=5, hidden=30, images=7, rate=1e-4, horizon=13),
+    "layered_vae": dict(
+        data="persian", latents=(3, 3, 3), top_down=False, skip=False, depth=1, hidden=30,
+        context=5, warmup=2.0, free=3.0, alpha=0.5, images=7, rate=1e-4, horizon=13,
     ),
     "copying": dict(
         mixer="fixed", gate=False, length=20, letters=3, width=16, layers=2, rate=1e-3, horizon=13
@@ -233,6 +240,8 @@ SETTINGS = {  # player: optimizer, rate, betas, updates in a step
     ("residual_points", ()): {"flow": (ADAM, 1e-2, (0.9, 0.999), 1)},
     ("continuous_points", ()): {"flow": (ADAM, 1e-2, (0.9, 0.999), 1)},
     ("residual_digits", ()): {"flow": (ADAM, 5e-3, (0.9, 0.99), 1)},
+    ("binary_vae", ()): {"vae": (ADAM, 2e-3, (0.9, 0.999), 1)},
+    ("layered_vae", ()): {"vae": (ADAM, 2e-3, (0.9, 0.999), 1)},
     ("digit_network", (("optimizer", "sgd"), ("rate", 0.01))): {
         "network": (torch.optim.SGD, 1e-2, None, 1)
     },
@@ -250,7 +259,8 @@ BATCHES = {
     "image_gpt": 16, "copying": 32, "induction_heads": 32, "digit_sequence": 16,
     "point_flow": 200, "halves_image_flow": 32, "realnvp": 32, "point_energy": 200,
     "glow": 32, "face_glow": 32, "residual_digits": 32, "residual_points": 200,
-    "continuous_points": 200, "jem": 64, "learned_prior": 200, "sc_vae": 200,
+    "continuous_points": 200, "jem": 64, "binary_vae": 100, "layered_vae": 100,
+    "learned_prior": 200, "sc_vae": 200,
 }  # fmt: skip
 CLIPPED = ("made", "pixel_cnn", "image_gpt", "copying", "induction_heads", "digit_sequence")
 AVERAGED = {"ddpm": (0.999, 1.0)} | dict.fromkeys(CLIPPED, (0.0, 1.0))  # decay, largest gradient
@@ -318,7 +328,8 @@ def test_clothes_are_mirrored_and_shifted_and_digits_are_only_shifted():
 
 def test_what_is_trained_on_moved_images_and_what_is_not():
     moved = {"classifier": flip_and_shift, "extractor": flip_and_shift}
-    moved |= dict.fromkeys(("made", "pixel_cnn", "image_gpt", "learned_prior", "sc_vae"), redrawn)
+    binary = ("made", "pixel_cnn", "image_gpt", "binary_vae", "layered_vae")
+    moved |= dict.fromkeys((*binary, "learned_prior", "sc_vae"), redrawn)
     moved["joint_classifier"] = shift
     for name, experiment in EXPERIMENTS.items():
         assert experiment().augment is moved.get(name, stored)

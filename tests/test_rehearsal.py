@@ -65,6 +65,8 @@ CANNOT = [  # choices that every recipe takes, and no measure
     ("residual_points", {}, 1, "watching it fails: needs two or more observations"),
     ("continuous_points", {}, 1, "watching it fails: needs two or more observations"),
     ("residual_digits", {}, 1, "watching it fails: needs two or more observations"),
+    ("binary_vae", {}, 1, "watching it fails: needs two or more observations"),
+    ("layered_vae", {}, 1, "watching it fails: needs two or more observations"),
     ("made", {}, 1, "watching it fails: needs two or more observations"),
     ("pixel_cnn", {}, 1, "watching it fails: needs two or more observations"),
     ("image_gpt", {}, 1, "watching it fails: needs two or more observations"),

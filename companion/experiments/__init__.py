@@ -15,6 +15,7 @@ from companion.experiments.faces import (
     two_layer_face_vae,
 )
 from companion.experiments.flows import face_glow, glow, halves_image_flow, point_flow, realnvp
+from companion.experiments.hierarchy import binary_vae, layered_vae
 from companion.experiments.images import autoencoder, classifier, extractor, extractor_of, vae
 from companion.experiments.joint import jem, joint_classifier
 from companion.experiments.priors import learned_prior, sc_vae
@@ -33,7 +34,7 @@ KNOWN = (
     made, pixel_cnn, image_gpt, point_flow, halves_image_flow, realnvp,
     glow, face_glow, residual_points, continuous_points, residual_digits, energy_model,
     point_energy, joint_classifier, jem, copying, induction_heads, digit_sequence,
-    learned_prior, sc_vae,
+    binary_vae, layered_vae, learned_prior, sc_vae,
 )  # fmt: skip
 EXPERIMENTS = {experiment.__name__: experiment for experiment in KNOWN}
 
@@ -81,6 +82,7 @@ __all__ = [
     "autoencoder",
     "beta_tcvae",
     "beta_vae",
+    "binary_vae",
     "classifier",
     "continuous_points",
     "copying",
@@ -101,6 +103,7 @@ __all__ = [
     "induction_heads",
     "jem",
     "joint_classifier",
+    "layered_vae",
     "learned_prior",
     "made",
     "measure_by_name",
