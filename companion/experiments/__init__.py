@@ -18,7 +18,7 @@ from companion.experiments.flows import face_glow, glow, halves_image_flow, poin
 from companion.experiments.hierarchy import binary_vae, layered_vae
 from companion.experiments.images import autoencoder, classifier, extractor, extractor_of, vae
 from companion.experiments.joint import jem, joint_classifier
-from companion.experiments.priors import learned_prior, sc_vae
+from companion.experiments.priors import layered_prior, learned_prior, sc_vae
 from companion.experiments.residual import continuous_points, residual_digits, residual_points
 from companion.experiments.sequences import copying, digit_sequence, induction_heads
 from companion.experiments.sprites import beta_tcvae, beta_vae
@@ -34,7 +34,7 @@ KNOWN = (
     made, pixel_cnn, image_gpt, point_flow, halves_image_flow, realnvp,
     glow, face_glow, residual_points, continuous_points, residual_digits, energy_model,
     point_energy, joint_classifier, jem, copying, induction_heads, digit_sequence,
-    binary_vae, layered_vae, learned_prior, sc_vae,
+    binary_vae, layered_vae, layered_prior, learned_prior, sc_vae,
 )  # fmt: skip
 EXPERIMENTS = {experiment.__name__: experiment for experiment in KNOWN}
 
@@ -103,6 +103,7 @@ __all__ = [
     "induction_heads",
     "jem",
     "joint_classifier",
+    "layered_prior",
     "layered_vae",
     "learned_prior",
     "made",

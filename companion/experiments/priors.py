@@ -9,16 +9,23 @@ from companion.data import small
 from companion.data.augment import redrawn
 from companion.data.binary import load_binary
 from companion.maths import cosine
-from companion.measures.priors import of_bound, of_code, of_likelihood, of_terms
-from companion.models.priors import LearnedPriorVAE, MixturePrior, VampPrior
+from companion.measures.priors import of_bound, of_code, of_ladder, of_likelihood, of_terms
+from companion.models.hierarchy import Hierarchy
+from companion.models.priors import (
+    LearnedPriorHierarchy,
+    LearnedPriorVAE,
+    MixturePrior,
+    VampPrior,
+)
 from companion.models.sparse import SparseAutoencoder
 from companion.models.vae import VAE
 from companion.nets.dense import DenseDecoder, dense
-from companion.recipes import Measure, Player, Recipe, own_terms
+from companion.objectives.hierarchy import guarded_elbo
+from companion.recipes import Loss, Measure, Player, Recipe, own_terms
 from companion.words import nearest
 
 PRIORS = ("normal", "mixture", "vamp")
-BATCH = 200
+BATCH, WHOLE = 200, 60_000  # images of a step; of an epoch, where no fewer are asked for
 
 
 def encoder_of(hidden: int, outputs: int) -> nn.Sequential:
@@ -28,15 +35,26 @@ def encoder_of(hidden: int, outputs: int) -> nn.Sequential:
 
 def recipe(
     model: nn.Module, watch: Measure, measure: Measure, data: str, images: int, rate: float,
-    horizon: int,
+    horizon: int, loss: Loss = own_terms,
 ) -> Recipe:  # fmt: skip
-    """Train by the model's own terms on digits whose pixels are drawn anew for every batch."""
+    """Train, mostly by the model's own terms, on digits whose pixels are drawn for every batch."""
     pace = partial(torch.optim.Adam, lr=rate)
-    player = Player(model, own_terms, pace, cosine(horizon, warmup=0.5, floor=0.01))
+    player = Player(model, loss, pace, cosine(horizon, warmup=0.5, floor=0.01))
     return Recipe(
         model, {"model": player}, partial(load_binary, small(data), images=images), BATCH,
         augment=redrawn, watch=watch, measure=measure,
     )  # fmt: skip
+
+
+def check_prior(prior: str) -> None:
+    """Raise ValueError for an unknown prior."""
+    if prior not in PRIORS:
+        raise ValueError(f"no prior is called {prior!r} {nearest(prior, PRIORS)}")
+
+
+def law_of(prior: str, components: int, latent: int) -> nn.Module:
+    """The module of a prior that is learned."""
+    return MixturePrior(components, latent) if prior == "mixture" else VampPrior(components)
 
 
 def learned_prior(
@@ -48,15 +66,33 @@ def learned_prior(
     prior: "normal", "mixture" of free Gaussians, or "vamp", a mixture of posteriors at learned
     pseudo-inputs; components: of the mixture. Raises ValueError for an unknown prior.
     """
-    if prior not in PRIORS:
-        raise ValueError(f"no prior is called {prior!r} {nearest(prior, PRIORS)}")
+    check_prior(prior)
     nets = encoder_of(hidden, 2 * latent), DenseDecoder(latent, [hidden, hidden])
     model = VAE(*nets, latent)
     if prior != "normal":
-        free = prior == "mixture"
-        law = MixturePrior(components, latent) if free else VampPrior(components)
-        model = LearnedPriorVAE(*nets, latent, law)
+        model = LearnedPriorVAE(*nets, latent, law_of(prior, components, latent))
     return recipe(model, of_bound, of_likelihood, data, images, rate, horizon)
+
+
+def layered_prior(
+    prior: str = "vamp", components: int = 200, data: str = "mnist",
+    latents: tuple[int, ...] = (40, 40), hidden: int = 300, warmup: float = 3.0, images: int = 0,
+    rate: float = 2e-3, horizon: int = 15,
+) -> Recipe:  # fmt: skip
+    """The same for the top layer of a ladder of latent layers, the lowest first.
+
+    warmup: epochs in which the weight of the rates rises to 1. The others are as above.
+    """
+    check_prior(prior)
+    trunk = nn.Sequential(nn.Flatten(), dense(28 * 28, hidden, hidden))
+    nets = trunk, DenseDecoder(sum(latents), [hidden, hidden], skip=True)
+    model = Hierarchy(*nets, latents, hidden, skip=True)
+    if prior != "normal":
+        law = law_of(prior, components, latents[-1])
+        model = LearnedPriorHierarchy(*nets, latents, hidden, skip=True, learned=law)
+    steps = round(warmup * (images or WHOLE) / BATCH)
+    loss = partial(guarded_elbo, warmup=steps)
+    return recipe(model, of_bound, of_ladder, data, images, rate, horizon, loss)
 
 
 def sc_vae(

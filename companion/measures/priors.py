@@ -7,36 +7,34 @@ import torch
 
 from companion.data import Dataset
 from companion.estimate import Estimate, mean_of
-from companion.metrics import active_units, elbo_terms, importance_weighted_nll
+from companion.measures.hierarchy import WATCHED, of_bound
+from companion.measures.hierarchy import of_likelihood as of_draws
+from companion.metrics import active_units
 from companion.metrics.codes import codes
 from companion.metrics.terms import mean_terms
+from companion.models.hierarchy import Hierarchy
 from companion.models.sparse import SparseAutoencoder
 
-WATCHED = 1000  # test images, the first ones
-DRAWS = 5000  # of the importance-weighted estimate, as most papers take
-
-
-def of_bound(model: Any, data: Dataset) -> Mapping[str, Estimate]:
-    """The bound of the first 1,000 test images and its terms, in nats per image."""
-    return elbo_terms(model, data.examples("test", WATCHED)[0], batch=250)
+__all__ = ["of_bound", "of_code", "of_ladder", "of_likelihood", "of_terms"]
 
 
 def of_likelihood(model: Any, data: Dataset) -> Mapping[str, Estimate]:
-    """The bound of all test images; the importance-weighted estimate of the first 1,000.
-
-    As many draws as training images, at most, and a fiftieth of fewer than 1,000 test images: a
-    short trial is not to take longer to measure.
-    """
+    """The bound, the importance-weighted estimate, and the active units."""
     x = data.examples("test")[0]
-    draws, few = min(DRAWS, len(data.train[0])), max(len(x) // 50, 2)
-    weighted = x[: WATCHED if len(x) >= WATCHED else few]
-    whole = {f"{name}, all": value for name, value in elbo_terms(model, x, batch=250).items()}
     active = active_units(codes(model, x))
-    return {
-        "nll": importance_weighted_nll(model, weighted, draws, batch=2),
-        "active units": Estimate(active, 0.0, len(x), "dimensions"),
-        **whole,
+    found = {"active units": Estimate(active, 0.0, len(x), "dimensions")}
+    return of_draws(model, data) | found
+
+
+@torch.no_grad()
+def of_ladder(model: Hierarchy, data: Dataset) -> Mapping[str, Estimate]:
+    """The same for a ladder of latent layers; active units of each layer, the lowest first."""
+    x = data.examples("test", WATCHED)[0]
+    found = {
+        f"active units {i + 1}": Estimate(active_units(code), 0.0, len(x), "dimensions")
+        for i, code in enumerate(model.infer(x, mean=True)[0])
     }
+    return of_draws(model, data) | found
 
 
 def of_terms(model: SparseAutoencoder, data: Dataset) -> Mapping[str, Estimate]:

@@ -1,12 +1,15 @@
 """Priors that are learned: mixtures of Gaussians, free or made of posteriors (VampPrior)."""
 
+from collections.abc import Callable
 from math import log, pi
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 from torch.nn import functional as F
 
+from companion.models.hierarchy import Hierarchy
 from companion.models.vae import VAE
 
 SPREAD = 0.5  # of the centres of a free mixture, at first
@@ -55,7 +58,7 @@ class MixturePrior(nn.Module):
         self.log_variance = nn.Parameter(torch.zeros(components, latent))
         self.logits = nn.Parameter(torch.zeros(components))
 
-    def forward(self, encoder: nn.Module) -> GaussianMixture:
+    def forward(self, encoder: Callable[[Tensor], Tensor]) -> GaussianMixture:
         """The mixture; the encoder has no say."""
         return GaussianMixture(self.mean, self.log_variance, self.logits.log_softmax(0))
 
@@ -78,7 +81,7 @@ class VampPrior(nn.Module):
         """Pseudo-inputs, pixels in [0, 1]: (K, C, H, W)."""
         return torch.sigmoid(self.logits)
 
-    def forward(self, encoder: nn.Module) -> GaussianMixture:
+    def forward(self, encoder: Callable[[Tensor], Tensor]) -> GaussianMixture:
         """q(z | u_k), equally weighted; encoder: pseudo-inputs -> (K, 2 D)."""
         mean, log_variance = encoder(self.inputs()).float().chunk(2, -1)
         return GaussianMixture(mean, log_variance, equal_weights(mean))
@@ -105,6 +108,27 @@ class LearnedPriorVAE(VAE):
     def prior(self) -> Distribution:
         """The learned law p(z), in K dimensions."""
         return self.learned(self.encoder)
+
+
+class LearnedPriorHierarchy(Hierarchy):
+    """A ladder of latent layers, read from the top down, whose top layer has a learned prior."""
+
+    def __init__(self, *of_hierarchy: Any, learned: nn.Module, **named: Any):
+        super().__init__(*of_hierarchy, **named)
+        if not self.top_down:
+            raise ValueError("from the bottom up the top layer is no function of the image")
+        self.learned = learned
+
+    def top(self, x: Tensor) -> Tensor:
+        """Means and log-variances of q(z_L | x): (B, C, H, W) -> (B, 2 K_L)."""
+        h = self.trunk(x)
+        for read in self.reads:
+            h = read(h)
+        return self.heads[-1](h)
+
+    def prior(self) -> Distribution:
+        """The learned law of the top layer."""
+        return self.learned(self.top)
 
 
 @torch.no_grad()
