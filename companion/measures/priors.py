@@ -23,7 +23,7 @@ def of_likelihood(model: Any, data: Dataset) -> Mapping[str, Estimate]:
     x = data.examples("test")[0]
     active = active_units(codes(model, x))
     found = {"active units": Estimate(active, 0.0, len(x), "dimensions")}
-    return of_draws(model, data) | found
+    return {**of_draws(model, data), **found}
 
 
 @torch.no_grad()
@@ -34,7 +34,7 @@ def of_ladder(model: Hierarchy, data: Dataset) -> Mapping[str, Estimate]:
         f"active units {i + 1}": Estimate(active_units(code), 0.0, len(x), "dimensions")
         for i, code in enumerate(model.infer(x, mean=True)[0])
     }
-    return of_draws(model, data) | found
+    return {**of_draws(model, data), **found}
 
 
 def of_terms(model: SparseAutoencoder, data: Dataset) -> Mapping[str, Estimate]:

@@ -11,7 +11,8 @@ from torch.nn import functional as F
 
 def soft_threshold(v: Tensor, threshold: float | Tensor) -> Tensor:
     """Move each number towards 0 by `threshold` and stop there: sign(v) max(|v| - t, 0)."""
-    return v - v.clamp(min=-threshold, max=threshold)
+    t = torch.as_tensor(threshold, dtype=v.dtype, device=v.device)
+    return v - v.clamp(min=-t, max=t)
 
 
 def lasso(y: Tensor, dictionary: Tensor, z: Tensor, lam: float) -> Tensor:

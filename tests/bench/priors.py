@@ -95,7 +95,7 @@ def main() -> None:
         if not missing:
             mine, other = ours(k), theirs(k)
             sides = (
-                step_of(mine, lambda m=mine: sum(mine_terms(m, x)), lr=1e-3),
+                step_of(mine, lambda m=mine: loss_of(m, x), lr=1e-3),
                 step_of(other, lambda m=other: m({"data": x}).loss, lr=1e-3),
             )
             found["step of training"] = duel(*sides, 15)
@@ -106,9 +106,9 @@ def main() -> None:
     put("\n".join(lines) + "\n", TITLE)
 
 
-def mine_terms(model: LearnedPriorVAE, x: Tensor) -> list[Tensor]:
-    """Means of the model's terms."""
-    return [value.mean() for value in model.terms(x).values()]
+def loss_of(model: LearnedPriorVAE, x: Tensor) -> Tensor:
+    """Mean of the sum of the model's terms."""
+    return torch.stack([*model.terms(x).values()]).sum(0).mean()
 
 
 if __name__ == "__main__":
