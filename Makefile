@@ -88,6 +88,7 @@ bench: .venv/.ready
 	OMP_NUM_THREADS=1 .venv/bin/python tests/bench/disentanglement.py
 	.venv/bin/python tests/bench/pixels.py
 	OMP_NUM_THREADS=1 .venv/bin/python tests/bench/residual.py
+	OMP_NUM_THREADS=1 .venv/bin/python tests/bench/latent.py
 	.venv/bin/python tests/bench/autoregressive.py
 	.venv/bin/python $(PIP) --no-deps "mambapy==1.2.0"
 	.venv/bin/python tests/bench/states.py

@@ -49,6 +49,8 @@ WANTED = {
         sparse coding/sparse code/lasso, ISTA/iterative soft thresholding, FISTA,
         LISTA/learned ISTA, SC-VAE, soft threshold/proximal operator""",
     "latent/faces": "attribute vector/attribute vectors, PSNR, SSIM",
+    "latent/hierarchy": """hierarchical VAE/HVAE/two-layer VAE, ladder VAE/ladder variational autoencoder,
+        KL annealing/KL warm-up, free bits, delta-VAE, reverse water-filling""",
     "flows/realnvp": """normalising flow/normalizing flow/RealNVP/real NVP/flow-based model,
         coupling layer/affine coupling, dequantisation/dequantization,
         checkerboard mask/multi-scale architecture""",

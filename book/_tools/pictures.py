@@ -44,6 +44,7 @@ CUTS = {
     "latent/vae": ("fig-vae-plane", 0.12, 0.02, 0.99),
     "latent/beta_vae": ("fig-beta-vae-factors", 0.16, 0.0, 0.94),
     "latent/faces": ("fig-faces-lie", 0.17, 0.0, 1.0),
+    "latent/hierarchy": ("fig-hierarchy-phases", 0.0, 0.0, 1.0),
     "latent/priors": ("fig-priors-pseudo", 0.12, 0.0, 1.0),
     "flows/realnvp": ("fig-realnvp-nine", 0.12, 0.0, 1.0),
     "flows/glow": ("fig-glow-faces", 0.16, 0.0, 1.0),

@@ -1,5 +1,6 @@
 """Chapter `latent/hierarchy`: binary digits by one layer of latent variables, and by several."""
 
+from dataclasses import replace
 from functools import partial
 
 import torch
@@ -70,9 +71,10 @@ def layered_vae(
     """
     if not (warmup >= 0 and free >= 0):
         raise ValueError(f"warmup and free must be 0 or above, got {warmup} and {free}")
-    decoder = DenseDecoder(sum(latents) if skip else latents[0], [hidden] * depth, skip)
+    code = sum(latents if skip else latents[:1])
+    decoder = DenseDecoder(code, [hidden] * depth, skip)
     made = MADE(hidden=context) if context else None
     model = Hierarchy(trunk_of(hidden), decoder, latents, hidden, top_down, skip, made, alpha)
     steps = round(warmup * (images or WHOLE) / BATCH)
     loss = partial(guarded_elbo, warmup=steps, free=free)
-    return recipe(model, loss, of_layers, data, images, rate, horizon)
+    return replace(recipe(model, loss, of_layers, data, images, rate, horizon), keep=None)

@@ -42,7 +42,7 @@ def of_layers(model: Hierarchy, data: Dataset) -> Mapping[str, Estimate]:
     x = data.examples("test", WATCHED)[0]
     z = model.infer(x, mean=True)[0]
     found = {
-        f"active units {i + 1}": Estimate(active_units(code), 0.0, len(x), "dimensions")
+        f"active units {i + 1}": Estimate(float(active_units(code)), 0.0, len(x), "dimensions")
         for i, code in enumerate(z)
     }
     law = model.infer(x)[1][-1].base_dist

@@ -17,7 +17,6 @@ from companion.models.likelihoods import Bernoulli
 from companion.models.made import MADE
 from companion.nets.dense import dense
 
-
 Inferred = tuple[list[Tensor], list[Independent], list[Distribution]]  # z_i, q_i and p_i
 Draw = Callable[[Independent, bool], Tensor]
 
@@ -60,8 +59,8 @@ class Hierarchy(nn.Module):
     z_1, or from all layers side by side if `skip`. latents: sizes (K_1, ..., K_L).
     top_down: q = q(z_L | x) ... q(z_1 | x, z_2), each the product of the layer's prior and what
     the image says (a ladder); else q(z_1 | x) q(z_2 | z_1) ..., from the bottom up.
-    context: adds to the decoder's logits what the pixels before each pixel say. alpha: of a delta-VAE's prior.
-    Raises ValueError for no layers, or an alpha that is not in [0, 1).
+    context: adds to the decoder's logits what the pixels before each pixel say. alpha: of a
+    delta-VAE's prior. Raises ValueError for no layers, or an alpha that is not in [0, 1).
     """
 
     def __init__(
