@@ -41,6 +41,9 @@ BASE = {
     "binary_vae": dict(hidden=20, latent=4, rate=1e-2),
     "layered_vae": dict(hidden=20, latents=(4, 3), rate=1e-2),
     "code_prior": LIGHT,
+    "learned_prior": dict(components=5, latent=4, hidden=16),
+    "sc_vae": dict(hidden=16, features=8, atoms=20),
+    "layered_prior": dict(components=5, latents=(4, 3), hidden=16, warmup=0.0),
 }  # choices beside which one is changed
 CHANGED = {
     "autoencoder": dict(
@@ -148,6 +151,18 @@ CHANGED = {
     ),
     "cluster_classifier": dict(
         first=OTHER, data="fashion-mnist", pseudo=False, clusters=3, horizon=13
+    ),
+    "learned_prior": dict(
+        prior="mixture", components=7, data="persian", latent=6, hidden=20, images=7, rate=1e-4,
+        horizon=13,
+    ),
+    "layered_prior": dict(
+        prior="mixture", components=7, data="persian", latents=(5, 3), hidden=20, warmup=1.0,
+        images=7, rate=1e-4, horizon=13,
+    ),
+    "sc_vae": dict(
+        lam=0.1, normalised=False, features=10, atoms=30, steps=2, data="persian", hidden=20,
+        images=7, rate=1e-4, horizon=13,
     ),
 }  # fmt: skip
 ALSO = {  # golden numbers of more choices
@@ -258,6 +273,9 @@ SETTINGS = {  # player: optimizer, rate, betas, updates in a step
         for name, rate in (("copying", 7e-3), ("induction_heads", 5e-3))
         for mixer in ("selective", "attention")
     },
+    ("layered_prior", ()): {"model": (ADAM, 2e-3, (0.9, 0.999), 1)},
+    ("learned_prior", ()): {"model": (ADAM, 2e-3, (0.9, 0.999), 1)},
+    ("sc_vae", ()): {"model": (ADAM, 2e-3, (0.9, 0.999), 1)},
     ("digit_sequence", ()): {"law": (torch.optim.AdamW, 4e-3, (0.9, 0.95), 1)},
     **{
         (name, ()): {"codes": (ADAM, 2e-3, (0.9, 0.999), 1)}
@@ -273,7 +291,7 @@ BATCHES = {
     "point_flow": 200, "halves_image_flow": 32, "realnvp": 32, "point_energy": 200,
     "glow": 32, "face_glow": 32, "residual_digits": 32, "residual_points": 200,
     "continuous_points": 200, "jem": 64, "binary_vae": 100, "layered_vae": 100,
-    "code_prior": 64,
+    "code_prior": 64, "layered_prior": 200, "learned_prior": 200, "sc_vae": 200,
 }  # fmt: skip
 CLIPPED = (
     "made", "pixel_cnn", "image_gpt", "copying", "induction_heads", "digit_sequence", "code_prior",
@@ -343,8 +361,9 @@ def test_clothes_are_mirrored_and_shifted_and_digits_are_only_shifted():
 
 def test_what_is_trained_on_moved_images_and_what_is_not():
     moved = {"classifier": flip_and_shift, "extractor": flip_and_shift}
-    moved |= dict.fromkeys(("made", "pixel_cnn", "image_gpt", "binary_vae", "layered_vae"), redrawn)
-    moved |= dict.fromkeys(("vq_vae", "discrete_vae", "fsq_vae", "flat_vae"), redrawn)
+    binary = ("made", "pixel_cnn", "image_gpt", "binary_vae", "layered_vae", "flat_vae")
+    codes = ("vq_vae", "discrete_vae", "fsq_vae", "layered_prior", "learned_prior", "sc_vae")
+    moved |= dict.fromkeys((*binary, *codes), redrawn)
     moved["joint_classifier"] = shift
     for name, experiment in EXPERIMENTS.items():
         assert experiment().augment is moved.get(name, stored)

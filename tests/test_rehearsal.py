@@ -79,6 +79,9 @@ CANNOT = [  # choices that every recipe takes, and no measure
     ("flat_vae", {}, 1, "watching it fails: needs two or more observations"),
     ("code_prior", {}, 1, "watching it fails: needs two or more observations"),
     ("cluster_classifier", {}, 1, "watching it fails: needs two or more observations"),
+    ("layered_prior", {}, 1, "watching it fails: needs two or more observations"),
+    ("learned_prior", {}, 1, "watching it fails: needs two or more observations"),
+    ("sc_vae", {}, 1, "watching it fails: needs two or more observations"),
 ]
 
 

@@ -95,6 +95,7 @@ def put_in_place(patch: pytest.MonkeyPatch) -> None:
         "companion.experiments.digits.load": load_binary,
         "companion.experiments.autoregressive.load_binary": load_bits,
         "companion.experiments.hierarchy.load_binary": load_bits,
+        "companion.experiments.priors.load_binary": load_bits,
         "companion.experiments.flows.first_images": lambda name, n: load(name, f"first {n}"),
         "companion.experiments.residual.first_images": lambda name, n: load(name, f"first {n}"),
         "companion.experiments.quantized.load": load,
