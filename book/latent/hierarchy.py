@@ -949,7 +949,7 @@ choices = ladder.config["choices"]
 Markdown(
     f"Test digits: {digits.source}; {one.n:,} of them, the first ones, for the "
     f"estimate. The two-layer model was trained for {ladder.epochs} epochs, its "
-    f"rates warmed up over {choices['warmup']:g}, the flat one for "
+    f"rates warmed up over {choices['warmup']:g} of them, the flat one for "
     f"{flat.epochs}. Two layers are {abs(one.value - two.value):.2f} nats "
     f"{'better' if two.value < one.value else 'worse'}; of the bound, where the "
     f"two are compared image by image, the difference is {paired}. It is one "
@@ -989,7 +989,8 @@ spread = -flat.metrics["elbo, all"]["value"] - flat.history[-1]["vae/loss"]
 Markdown(
     f"In the last tenth of the epochs the bound gained {late(flat):.2f} (one "
     f"layer) and {late(ladder):.2f} nats (two), while the learning rate fell "
-    "to its end: an end of the schedule, and no plateau of the model. Training "
+    "to its end: that says the schedule has ended, not that a model is at "
+    "a plateau. Training "
     f"images cost the flat model {abs(spread):.1f} nats "
     f"{'less' if spread > 0 else 'more'} than test images in its last epoch; the "
     "rest of the distance to the published numbers we have not taken apart."
