@@ -1555,7 +1555,7 @@ print(
 # ```{solution-start} ex-hierarchy-cures
 # :class: dropdown
 # ```
-# Annealing weighs the rates with $\beta < 1$: while it lasts, distortion plus $\beta$ times the rates is at most $-\mathcal L$, and less unless the rates sum to 0 (their sum is never negative, {eq}`eq-hierarchy-sum`), so it bounds nothing; at the end it is the bound. Free bits: a bound throughout, looser by at most $f$ a layer ({prf:ref}`thm-hierarchy-free`). A $\delta$-VAE changes the model, not the bound ({prf:ref}`thm-hierarchy-delta`); so do skip connections; top-down inference changes $q$ only.
+# Annealing weighs the rates with $\beta < 1$: while it lasts, distortion plus $\beta$ times the rates is at most $-\mathcal L$, and less unless the rates sum to 0 (their sum is never negative, {eq}`eq-hierarchy-sum`), so it bounds nothing; at the end it is the bound. Free bits: a bound throughout, looser by at most $f$ a layer if no rate is negative ({prf:ref}`thm-hierarchy-free`). A $\delta$-VAE changes the model, not the bound ({prf:ref}`thm-hierarchy-delta`); so do skip connections; top-down inference changes $q$ only.
 
 # %%
 for weight in (0.01, 0.1, 1.0):
