@@ -95,6 +95,8 @@ bench: .venv/.ready
 	.venv/bin/python $(PIP) --no-deps "nflows==0.14" "normflows==1.7.3" "zuko==1.6.0"
 	.venv/bin/python tests/bench/flows.py
 	.venv/bin/python tests/bench/energy.py
+	.venv/bin/python $(PIP) --no-deps "pythae==0.1.2" dill cloudpickle imageio pydantic pydantic-core annotated-types typing-inspection
+	.venv/bin/python tests/bench/priors.py
 
 findings:
 	@PYTHON=$(PYTHON) findings/run.sh

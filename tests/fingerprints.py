@@ -9,7 +9,7 @@ from collections.abc import Callable
 from functools import cache
 from typing import Any
 
-from companion.experiments import EXPERIMENTS
+from companion.experiments import asked_of
 from companion.runs import Run, all_runs
 from companion.runs.record import write_sealed
 from companion.train import fingerprint
@@ -18,7 +18,8 @@ from companion.train import fingerprint
 @cache
 def built(experiment: str, choices: str) -> dict[str, str]:
     """The fingerprint of what an experiment builds today from choices in JSON."""
-    return fingerprint(EXPERIMENTS[experiment](**json.loads(choices)))
+    make, asked = asked_of(experiment, {"experiment": experiment, "choices": json.loads(choices)})
+    return fingerprint(make(**asked))
 
 
 def of_run(run: Run) -> dict[str, str]:

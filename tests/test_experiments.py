@@ -14,12 +14,14 @@ from tiny_data import put_in_place
 
 from companion.data.augment import flip_and_shift, redrawn, shift, shifted
 from companion.data.forms import stored
-from companion.experiments import EXPERIMENTS
+from companion.experiments import EXPERIMENTS, vq_vae
 from companion.objectives import negative_tc_elbo
 from companion.recipes import Recipe
+from companion.train import train
 from companion.train.loop import steps_of
 from companion.train.state import State
 
+OTHER = train(vq_vae, data="fashion-mnist", horizon=2)  # a first phase that is not the usual one
 SMALL = {"channels": (8, 16)}  # a U-Net for tests
 LIGHT = {"width": 8, "layers": 2}  # a transformer for tests
 THIN = {"width": 8}  # a flow for tests
@@ -38,6 +40,10 @@ BASE = {
     "residual_digits": dict(blocks=(1, 1), width=4),
     "binary_vae": dict(hidden=20, latent=4, rate=1e-2),
     "layered_vae": dict(hidden=20, latents=(4, 3), rate=1e-2),
+    "code_prior": LIGHT,
+    "learned_prior": dict(components=5, latent=4, hidden=16),
+    "sc_vae": dict(hidden=16, features=8, atoms=20),
+    "layered_prior": dict(components=5, latents=(4, 3), hidden=16, warmup=0.0),
 }  # choices beside which one is changed
 CHANGED = {
     "autoencoder": dict(
@@ -130,6 +136,33 @@ CHANGED = {
     ),
     "digit_sequence": dict(
         mixer="fixed", data="mnist", images=20, width=16, layers=1, rate=1e-3, horizon=13
+    ),
+    "vq_vae": dict(
+        data="persian", codes=32, depth=8, width=16, commitment=2.0, decay=0.5, revive=False,
+        rate=1e-4, horizon=13,
+    ),
+    "discrete_vae": dict(
+        data="persian", codes=32, depth=8, width=16, hot=2.0, cold=0.1, rate=1e-4, horizon=13
+    ),
+    "fsq_vae": dict(data="persian", levels=(3, 3), width=16, rate=1e-4, horizon=13),
+    "flat_vae": dict(data="persian", latent=8, rate=1e-4, horizon=13),
+    "code_prior": dict(
+        first=OTHER, data="fashion-mnist", width=16, layers=1, rate=1e-4, horizon=13
+    ),
+    "cluster_classifier": dict(
+        first=OTHER, data="fashion-mnist", pseudo=False, clusters=3, horizon=13
+    ),
+    "learned_prior": dict(
+        prior="mixture", components=7, data="persian", latent=6, hidden=20, images=7, rate=1e-4,
+        horizon=13,
+    ),
+    "layered_prior": dict(
+        prior="mixture", components=7, data="persian", latents=(5, 3), hidden=20, warmup=1.0,
+        images=7, rate=1e-4, horizon=13,
+    ),
+    "sc_vae": dict(
+        lam=0.1, normalised=False, features=10, atoms=30, steps=2, data="persian", hidden=20,
+        images=7, rate=1e-4, horizon=13,
     ),
 }  # fmt: skip
 ALSO = {  # golden numbers of more choices
@@ -240,7 +273,17 @@ SETTINGS = {  # player: optimizer, rate, betas, updates in a step
         for name, rate in (("copying", 7e-3), ("induction_heads", 5e-3))
         for mixer in ("selective", "attention")
     },
+    ("layered_prior", ()): {"model": (ADAM, 2e-3, (0.9, 0.999), 1)},
+    ("learned_prior", ()): {"model": (ADAM, 2e-3, (0.9, 0.999), 1)},
+    ("sc_vae", ()): {"model": (ADAM, 2e-3, (0.9, 0.999), 1)},
     ("digit_sequence", ()): {"law": (torch.optim.AdamW, 4e-3, (0.9, 0.95), 1)},
+    **{
+        (name, ()): {"codes": (ADAM, 2e-3, (0.9, 0.999), 1)}
+        for name in ("vq_vae", "discrete_vae", "fsq_vae")
+    },
+    ("flat_vae", ()): {"vae": (ADAM, 2e-3, (0.9, 0.999), 1)},
+    ("code_prior", ()): {"prior": (ADAM, 3e-3, (0.9, 0.99), 1)},
+    ("cluster_classifier", ()): {"classifier": (ADAM, 2e-3, (0.9, 0.999), 1)},
 }
 BATCHES = {
     "gan": 64, "wgan": 64, "face_vae": 32, "digit_network": 64, "made": 64, "pixel_cnn": 32,
@@ -248,8 +291,11 @@ BATCHES = {
     "point_flow": 200, "halves_image_flow": 32, "realnvp": 32, "point_energy": 200,
     "glow": 32, "face_glow": 32, "residual_digits": 32, "residual_points": 200,
     "continuous_points": 200, "jem": 64, "binary_vae": 100, "layered_vae": 100,
+    "code_prior": 64, "layered_prior": 200, "learned_prior": 200, "sc_vae": 200,
 }  # fmt: skip
-CLIPPED = ("made", "pixel_cnn", "image_gpt", "copying", "induction_heads", "digit_sequence")
+CLIPPED = (
+    "made", "pixel_cnn", "image_gpt", "copying", "induction_heads", "digit_sequence", "code_prior",
+)  # fmt: skip
 AVERAGED = {"ddpm": (0.999, 1.0)} | dict.fromkeys(CLIPPED, (0.0, 1.0))  # decay, largest gradient
 AVERAGED |= {"point_energy": (0.0, 10.0), "energy_model": (0.0, 1.0)}
 AVERAGED |= dict.fromkeys(("point_flow", "residual_points", "continuous_points"), (0.0, 5.0))
@@ -315,9 +361,9 @@ def test_clothes_are_mirrored_and_shifted_and_digits_are_only_shifted():
 
 def test_what_is_trained_on_moved_images_and_what_is_not():
     moved = {"classifier": flip_and_shift, "extractor": flip_and_shift}
-    moved |= dict.fromkeys(
-        ("made", "pixel_cnn", "image_gpt", "binary_vae", "layered_vae"), redrawn
-    )
+    binary = ("made", "pixel_cnn", "image_gpt", "binary_vae", "layered_vae", "flat_vae")
+    codes = ("vq_vae", "discrete_vae", "fsq_vae", "layered_prior", "learned_prior", "sc_vae")
+    moved |= dict.fromkeys((*binary, *codes), redrawn)
     moved["joint_classifier"] = shift
     for name, experiment in EXPERIMENTS.items():
         assert experiment().augment is moved.get(name, stored)

@@ -14,6 +14,19 @@ from test_browser import DESK, PHONE, Visit, every_chapter, every_page, visit, w
 
 pytestmark = pytest.mark.browser
 SHORT = "book/notation"
+ROOT = Path(__file__).parents[1]
+BADGE = '<details class=\\"companion-verdict\\">'  # as a notebook stores it
+SHARED = """all => all.map((one) => [
+  one.querySelector("summary").textContent, one.querySelectorAll(".try").length,
+])"""
+# Badges of one theorem with nothing but folded code between them.
+APART = """() => [...document.querySelectorAll("article div.cell")].flatMap((cell) => {
+  const next = cell.nextElementSibling;
+  if (!next?.matches("div.cell") || next.querySelectorAll("figure, table").length) return [];
+  const [one, other] = [cell, next].map((at) => at.querySelector("[data-theorem]")?.textContent);
+  const folded = next.querySelector(":scope > .code-fold") && !cell.querySelector("figure, table");
+  return one && one === other && folded ? [one] : [];
+})"""
 ADD = "html => document.querySelector('.bd-article').insertAdjacentHTML('beforeend', html)"
 
 
@@ -87,6 +100,18 @@ def test_a_verdict_is_named_by_its_theorem_and_a_wrong_version_fails(window: Vis
     assert not tried.locator("p").is_visible()
     tried.locator("summary").press("Enter")
     assert "Fails" in tried.locator("p").inner_text()
+
+
+@every_chapter
+def test_checks_of_one_theorem_that_stand_together_share_a_badge(window: Visit) -> None:  # noqa: F811
+    """No check is lost by it: as many can be opened as the notebook holds, with their versions."""
+    shown, name = window.page, window.page.url.rpartition("/book/")[2].removesuffix(".html")
+    stored = (ROOT / "book" / f"{name}.ipynb").read_text(encoding="utf8")
+    single = shown.locator(".companion-verdict:not(:has(.check))").count()
+    assert single + shown.locator(".companion-verdict .check").count() == stored.count(BADGE)
+    assert shown.evaluate(APART) == []
+    for told, tries in shown.eval_on_selector_all(".companion-verdict:has(.check)", SHARED):
+        assert int(re.findall(r"; (\d+) wrong versions", told)[0]) == tries
 
 
 @pytest.mark.parametrize("page", ["book/benchmarks", "book/results", "book/latent/vae"])

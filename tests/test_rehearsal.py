@@ -73,6 +73,15 @@ CANNOT = [  # choices that every recipe takes, and no measure
     ("copying", {}, 1, "watching it fails: needs two or more observations"),
     ("induction_heads", {}, 1, "watching it fails: needs two or more observations"),
     ("digit_sequence", {}, 1, "watching it fails: needs two or more observations"),
+    ("vq_vae", {}, 1, "watching it fails: needs two or more observations"),
+    ("discrete_vae", {}, 1, "watching it fails: needs two or more observations"),
+    ("fsq_vae", {}, 1, "watching it fails: needs two or more observations"),
+    ("flat_vae", {}, 1, "watching it fails: needs two or more observations"),
+    ("code_prior", {}, 1, "watching it fails: needs two or more observations"),
+    ("cluster_classifier", {}, 1, "watching it fails: needs two or more observations"),
+    ("layered_prior", {}, 1, "watching it fails: needs two or more observations"),
+    ("learned_prior", {}, 1, "watching it fails: needs two or more observations"),
+    ("sc_vae", {}, 1, "watching it fails: needs two or more observations"),
 ]
 
 

@@ -2,6 +2,7 @@
 
 What teaches stays: models, losses, samplers, training. What checks, draws, tabulates or prepares
 folds; the tag `show-input` keeps a cell open. Folded cells without an output join the next fold.
+Checks of one theorem with nothing between them share a badge and a fold.
 """
 
 import ast
@@ -13,6 +14,8 @@ from typing import Any
 from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.transforms.post_transforms import SphinxPostTransform
+
+from badges import badge_in, of_one_theorem, share
 
 NAMES = {
     "check": "How this was checked",
@@ -169,6 +172,7 @@ class Folds(SphinxPostTransform):
             if node.get("nb_element") == "cell_code"
         ]
         names = [name_of(c, n) for c, n in zip(cells, [*cells[1:], None], strict=False)]
+        share_badges(cells, names)
         waiting: list[tuple[Cell, str]] = []
         last: tuple[Cell, CodeFold] | None = None
         for cell, name in zip(cells, names, strict=True):
@@ -187,6 +191,24 @@ class Folds(SphinxPostTransform):
                 last = (cell, join(waiting, name))
                 waiting = []
         settle(waiting, last)
+
+
+def share_badges(cells: list[Cell], names: list[str]) -> None:
+    """Hand the badge of a check on to the next one of its theorem, if nothing stands between."""
+    held: Cell | None = None  # whose badge may be handed on
+    last: Cell | None = None
+    for cell, name in zip(cells, names, strict=True):
+        output = cell.part("cell_code_output")
+        badge = badge_in(output) if name == "check" else None
+        if held and not (last and follows(last, cell) and (badge or (name and not output))):
+            held = None
+        if badge and held:
+            before = held.part("cell_code_output")
+            earlier = badge_in(before)
+            if before is not None and earlier and of_one_theorem(earlier, badge):
+                share(earlier, badge)
+                held.node.remove(before)
+        held, last = (cell if badge else held), cell
 
 
 def fold_listings(cell: Cell) -> None:

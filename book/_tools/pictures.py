@@ -45,6 +45,8 @@ CUTS = {
     "latent/beta_vae": ("fig-beta-vae-factors", 0.16, 0.0, 0.94),
     "latent/faces": ("fig-faces-lie", 0.17, 0.0, 1.0),
     "latent/hierarchy": ("fig-hierarchy-phases", 0.0, 0.0, 1.0),
+    "latent/quantized": ("fig-quantized-copies", 0.1, 0.0, 1.0),
+    "latent/priors": ("fig-priors-pseudo", 0.12, 0.0, 1.0),
     "flows/realnvp": ("fig-realnvp-nine", 0.12, 0.0, 1.0),
     "flows/glow": ("fig-glow-faces", 0.16, 0.0, 1.0),
     "flows/residual_flows": ("fig-residual-nine", 0.12, 0.0, 1.0),

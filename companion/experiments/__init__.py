@@ -18,6 +18,15 @@ from companion.experiments.flows import face_glow, glow, halves_image_flow, poin
 from companion.experiments.hierarchy import binary_vae, layered_vae
 from companion.experiments.images import autoencoder, classifier, extractor, extractor_of, vae
 from companion.experiments.joint import jem, joint_classifier
+from companion.experiments.priors import layered_prior, learned_prior, sc_vae
+from companion.experiments.quantized import (
+    cluster_classifier,
+    code_prior,
+    discrete_vae,
+    flat_vae,
+    fsq_vae,
+    vq_vae,
+)
 from companion.experiments.residual import continuous_points, residual_digits, residual_points
 from companion.experiments.sequences import copying, digit_sequence, induction_heads
 from companion.experiments.sprites import beta_tcvae, beta_vae
@@ -33,7 +42,8 @@ KNOWN = (
     made, pixel_cnn, image_gpt, point_flow, halves_image_flow, realnvp,
     glow, face_glow, residual_points, continuous_points, residual_digits, energy_model,
     point_energy, joint_classifier, jem, copying, induction_heads, digit_sequence,
-    binary_vae, layered_vae,
+    binary_vae, layered_vae, layered_prior, learned_prior, sc_vae,
+    vq_vae, discrete_vae, fsq_vae, flat_vae, code_prior, cluster_classifier,
 )  # fmt: skip
 EXPERIMENTS = {experiment.__name__: experiment for experiment in KNOWN}
 
@@ -83,18 +93,23 @@ __all__ = [
     "beta_vae",
     "binary_vae",
     "classifier",
+    "cluster_classifier",
+    "code_prior",
     "continuous_points",
     "copying",
     "ddpm",
     "digit_network",
     "digit_sequence",
+    "discrete_vae",
     "energy_model",
     "extractor",
     "extractor_of",
     "face_glow",
     "face_reader",
     "face_vae",
+    "flat_vae",
     "four_layer_face_vae",
+    "fsq_vae",
     "gan",
     "glow",
     "halves_image_flow",
@@ -102,7 +117,9 @@ __all__ = [
     "induction_heads",
     "jem",
     "joint_classifier",
+    "layered_prior",
     "layered_vae",
+    "learned_prior",
     "made",
     "measure_by_name",
     "pixel_cnn",
@@ -112,7 +129,9 @@ __all__ = [
     "recall_by_name",
     "residual_digits",
     "residual_points",
+    "sc_vae",
     "two_layer_face_vae",
     "vae",
+    "vq_vae",
     "wgan",
 ]  # fmt: skip

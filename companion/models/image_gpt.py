@@ -32,7 +32,8 @@ class ImageGPT(nn.Module):
     block: pixels a side of a token, so a token is one of 2 ** (block * block). window: earlier
     tokens whose embeddings are summed at a position, see `sources`. factorised: a position is a
     row plus a column, else it has an embedding of its own. tied: the last layer's weights are the
-    embeddings. classes: labels that are given, 0: none. Raises ValueError for what cannot be.
+    embeddings. classes: labels that are given, 0: none. vocabulary: of tokens that are no pixels,
+    see `CodePrior`. Raises ValueError for what cannot be.
     """
 
     source: Tensor
@@ -40,6 +41,7 @@ class ImageGPT(nn.Module):
     def __init__(
         self, width: int = 64, layers: int = 3, heads: int = 2, block: int = 2, window: int = 0,
         factorised: bool = True, tied: bool = False, classes: int = 0, side: int = 28,
+        vocabulary: int = 0,
     ) -> None:  # fmt: skip
         super().__init__()
         if block not in (1, 2) or side % block or window < 0 or (tied and window) or layers < 1:
@@ -47,7 +49,7 @@ class ImageGPT(nn.Module):
             allowed = "blocks of 1 or 2 that fill a side, layers, and a window or tied, not both"
             raise ValueError(f"needs {allowed}, got {got}")
         self.side, self.block, self.across = side, block, side // block
-        self.steps, self.vocabulary = self.across**2, 2 ** (block * block)
+        self.steps, self.vocabulary = self.across**2, vocabulary or 2 ** (block * block)
         self.factorised, self.tied, self.classes = factorised, tied, classes
         self.register_buffer("source", sources(self.across, window), persistent=False)
         taps = self.source.shape[1]
