@@ -26,7 +26,7 @@
 # - say which prior is best for an encoder, what it leaves, and why it overfits;
 # - build a prior from posteriors at learned pseudo-inputs, and see what it gains in nats;
 # - solve the lasso by ISTA and FISTA, with bounds that you can check and orders that you can measure;
-# - read ISTA as a network, train it, and say where the trained one is worse;
+# - read ISTA as a network, train it, and say what the trained one no longer promises;
 # - put it between encoder and decoder, and see how such a code dies.
 #
 # You need: the bound and its two terms ({ref}`the evidence lower bound <ch:elbo>`), a trained VAE ({ref}`variational autoencoders <ch:vae>`), and the aggregate posterior ({ref}`disentanglement <sec-beta-vae-parts>`).
@@ -682,14 +682,17 @@ Markdown(
 # %% tags=["hide-input"]
 info = mean_of(on_list[longest])
 saved = mean_of(off_list["one Gaussian, fitted"] - off_list[own])
+charged, above = mean_of(off_list[own]).value, ""
+if charged > math.log(sizes[-1]):
+    above = f"(The learned prior charges {charged:.1f} nats, above that "
+    above += "ceiling: so much a list saves on its own images.) "
 Markdown(
     f"Of {sizes[-1]:,} images, {info.value:.2f} of {math.log(sizes[-1]):.2f} "
     "nats of information are in the code: nearly every image has a code of "
     f"its own, the estimate is at its ceiling log {sizes[-1]:,}, and in 40 "
     "dimensions the information cannot be told from so few images. "
-    f"(The learned prior's {mean_of(off_list[own]).value:.1f} nats are above "
-    "the ceiling: that is how much a list saves on its own images.) "
-    "What can be told is a difference of gaps, in which the information "
+    + above
+    + "What can be told is a difference of gaps, in which the information "
     "cancels: over one Gaussian with the mean and variances of the codes "
     f"the learned prior saves test images {saved.value:.1f} ± "
     f"{saved.error:.1f} nats (image by image), for this encoder."
@@ -1207,7 +1210,7 @@ show(
     image_grid(drawn_by, 10, titles=[f"{100 * used[j]:.0f} %" for j in top]),
     "One atom at a time, with the share of test digits that use it. Single "
     "atoms are no strokes: the decoder is no sum, and has seen no code with "
-    "one atom. Most leave it where an empty code leaves it.",
+    "one atom. The rarer ones leave it at nearly the same grey picture.",
     alt="Twenty blurred pictures, many of them nearly the same grey ghost.",
     label="fig-priors-atoms",
 )
