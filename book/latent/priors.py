@@ -803,7 +803,7 @@ show_source(soft_threshold, ista)
 #
 # :::{prf:theorem} FISTA falls at 1/k²
 # :label: thm-priors-fista
-# $F(s_k) - F(s^\star) \le \dfrac{2 L \lVert s_0 - s^\star \rVert^2}{(k + 1)^2}$ for $k \ge 1$. On the slow problems of that proof the left side falls nearly in proportion to $1/k^2$.
+# $F(s_k) - F(s^\star) \le \dfrac{2 L \lVert s_0 - s^\star \rVert^2}{(k + 1)^2}$ for $k \ge 1$. On the slow problems of step 6 of {prf:ref}`thm-priors-ista` the left side falls nearly in proportion to $1/k^2$.
 # :::
 #
 # :::{prf:proof}
@@ -1128,7 +1128,7 @@ if not subset:
 # ### The failure: a code that dies, and when it must
 #
 # At the start LISTA *is* ISTA ({prf:ref}`prop-priors-lista`). So by step 2 of {prf:ref}`prop-priors-dead` an image's code is 0 exactly if no atom meets its features with more than $\lambda$.
-# An encoder begins with small features. If they are not normalised, all codes are 0 from the first step. Where all thresholds give 0, neither $W$, $V$, $\theta$ nor the dictionary receives a gradient, nor the encoder one from the reconstruction; and the misfit, now $\frac12 \lVert y \rVert^2$, shrinks the features further.
+# An encoder begins with small features: not normalised, they give codes of 0 from the first step even at $\lambda = 0.5$. Where all thresholds give 0, neither $W$, $V$, $\theta$ nor the dictionary receives a gradient, nor the encoder one from the reconstruction; and the misfit, now $\frac12 \lVert y \rVert^2$, shrinks the features further.
 # Normalised features have $\lVert y \rVert \le \sqrt{40} \approx 6.3$, at the start and ever after: above that price every code is 0, and for ever.
 # This says when a code is *born* dead; a trained $W$ obeys no such bound. Below 6.3 it is a matter of which atoms were drawn:
 
