@@ -157,7 +157,4 @@ def test_published_folders_hold_nothing_else():
 def test_numbers_of_every_experiment_come_back_from_some_run():
     """Further seeds, side trials and what no page opens may be records of numbers."""
     never = set(EXPERIMENTS) - {run.config["experiment"] for run in WHOLE}
-    assert never == {
-        "four_layer_face_vae",
-        "layered_prior",
-    }  # hours of two cores: its page says so
+    assert never == {"four_layer_face_vae", "layered_prior"}  # their pages say so
