@@ -415,11 +415,11 @@ flat = {"VampPrior": train(learned_prior, epochs, seed, subset)}
 others = {} if subset else {"standard normal": "normal", "mixture": "mixture"}
 for name, prior in others.items():
     flat[name] = train(learned_prior, epochs, seed, subset, prior=prior)
-HORIZON, TOPS = 6, {"VampPrior": "vamp"}  # of the two-layer models
+TOPS = {"standard normal": "normal", "VampPrior": "vamp"}  # of the two-layer models
 ladder = {}
 for name, prior in {} if subset else TOPS.items():
     ladder[name] = train(
-        layered_prior, epochs, seed, prior=prior, horizon=HORIZON
+        layered_prior, epochs, seed, prior=prior, horizon=24
     )
 vamp = flat["VampPrior"].model
 
