@@ -1499,7 +1499,7 @@ show(
 # We run it for 400 iterations on the codes' 30 principal components.
 
 # %%
-few = test_codes[: 300 if subset else 800]
+few = test_codes[: 300 if subset else 500]
 plane = torch.pca_lowrank(few, q=30)
 plane = (plane[0] * plane[1]).numpy()
 maps = {
