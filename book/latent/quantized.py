@@ -1453,7 +1453,7 @@ called_of = judged.matched(judged.contingency(fashion_own, known_y))
 sets["clothes"] = (judged.contingency(guess, new_y), kinds, called_of)
 
 # %% tags=["hide-input"]
-figure = figures.blank(3.6)
+figure = figures.blank(4.4)
 tones = [*figures.style.PALETTE]
 for axes, (title, (counts, words_of, called)) in zip(
     figure.subplots(1, 2, sharey=True), sets.items(), strict=True
@@ -1475,7 +1475,8 @@ for axes, (title, (counts, words_of, called)) in zip(
     )
     axes.legend(
         ncols=3 if title == "digits" else 2, fontsize=7.5,
-        loc="upper center", bbox_to_anchor=(0.5, -0.3),
+        loc="upper center",
+        bbox_to_anchor=(0.5, -0.15 if title == "digits" else -0.4),
     )  # fmt: skip
 
 # %% tags=["hide-input"]
@@ -1499,7 +1500,7 @@ show(
 # We run it for 400 iterations on the codes' 30 principal components.
 
 # %%
-few = test_codes[: 300 if subset else 500]
+few = test_codes[:300]
 plane = torch.pca_lowrank(few, q=30)
 plane = (plane[0] * plane[1]).numpy()
 maps = {
