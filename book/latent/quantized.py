@@ -1453,7 +1453,7 @@ called_of = judged.matched(judged.contingency(fashion_own, known_y))
 sets["clothes"] = (judged.contingency(guess, new_y), kinds, called_of)
 
 # %% tags=["hide-input"]
-figure = figures.blank(4.4)
+figure = figures.blank(4.7)
 tones = [*figures.style.PALETTE]
 for axes, (title, (counts, words_of, called)) in zip(
     figure.subplots(1, 2, sharey=True), sets.items(), strict=True
@@ -1474,9 +1474,9 @@ for axes, (title, (counts, words_of, called)) in zip(
         rotation=90 if title == "clothes" else 0,
     )
     axes.legend(
-        ncols=3 if title == "digits" else 2, fontsize=7.5,
+        ncols=3, fontsize=7,
         loc="upper center",
-        bbox_to_anchor=(0.5, -0.15 if title == "digits" else -0.4),
+        bbox_to_anchor=(0.5, -0.15 if title == "digits" else -0.285),
     )  # fmt: skip
 
 # %% tags=["hide-input"]
