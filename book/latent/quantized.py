@@ -1721,7 +1721,7 @@ results_table(rows)
 # ```{solution-start} ex-quantized-silhouette
 # :class: dropdown
 # ```
-# {numref}`fig-quantized-silhouettes` is the plot for 3,000 images.
+# The plot for 3,000 images stands in the section {ref}`sec-quantized-clusters`.
 # On three samples of 700 images that are not among them:
 
 # %%
@@ -1851,7 +1851,7 @@ Markdown(
 # ```{solution-start} ex-quantized-charts
 # :class: dropdown
 # ```
-# {numref}`fig-quantized-confusion`, {numref}`fig-quantized-shares` and {numref}`fig-quantized-tsne` are the charts.
+# The charts stand in the sections {ref}`sec-quantized-confusion` and {ref}`sec-quantized-tsne`.
 
 # %%
 k = best["codes, digits"]
