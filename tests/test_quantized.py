@@ -277,6 +277,9 @@ def test_a_table_counts_pairs_and_purity_is_the_share_of_the_commonest():
         assert table[k, y] == ((clusters == k) & (labels == y)).sum()
     loop = sum(max((labels[clusters == k] == y).sum().item() for y in range(3)) for k in range(4))
     assert measured.purity(table) == pytest.approx(loop / 300)
+    wide = measured.contingency(clusters, labels, 7)  # clusters that no example is in, too
+    assert wide.shape == (7, 3) and torch.equal(wide[:4], table) and not wide[4:].any()
+    assert len(measured.matched(wide)) == 7
     renamed = measured.agreement((labels + 1) % 3, labels)
     assert renamed == pytest.approx({"accuracy": 1, "purity": 1, "NMI": 1, "ARI": 1})
 

@@ -418,9 +418,7 @@ for name, prior in others.items():
 TOPS = {"standard normal": "normal", "VampPrior": "vamp"}
 ladder = {}
 for name, prior in {} if subset else TOPS.items():
-    ladder[name] = train(
-        layered_prior, epochs, seed, prior=prior, horizon=24
-    )
+    ladder[name] = train(layered_prior, epochs, seed, prior=prior, horizon=24)
 vamp = flat["VampPrior"].model
 
 # %% tags=["hide-input"]

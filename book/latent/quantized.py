@@ -1360,7 +1360,7 @@ results_table(rows, percent=["named right, %"])
 test_x, test_y = load_binary("mnist").cut(subset).examples("test", 5000)
 test_codes = in_parts(vq.code, test_x)
 found = torch.from_numpy(groups.predict(test_codes.numpy())).long()
-names = judged.matched(judged.contingency(members, labels))
+names = judged.matched(judged.contingency(members, labels, 10))
 table_of = judged.contingency(found, test_y)
 
 # %% tags=["hide-input"]
@@ -1368,7 +1368,7 @@ rows = []
 for k in (10, 20, 30):
     many = KMeans(k, n_init=1, random_state=0).fit(codes_seen.numpy())
     own = torch.from_numpy(many.labels_).long()
-    called = judged.matched(judged.contingency(own, labels))
+    called = judged.matched(judged.contingency(own, labels, k))
     new = torch.from_numpy(many.predict(test_codes.numpy())).long()
     row = {"clusters of codes": k}
     row["the digits that named them, %"] = metrics.mean_of(
@@ -1449,7 +1449,7 @@ guess = torch.from_numpy(
     fashion_groups.predict(in_parts(fashion.code, new_x).numpy())
 ).long()
 fashion_own = torch.from_numpy(fashion_groups.labels_).long()
-called_of = judged.matched(judged.contingency(fashion_own, known_y))
+called_of = judged.matched(judged.contingency(fashion_own, known_y, 10))
 sets["clothes"] = (judged.contingency(guess, new_y), kinds, called_of)
 
 # %% tags=["hide-input"]
@@ -1781,7 +1781,7 @@ said = {"true labels": (known_y, new_y)}
 for k in (best["codes, clothes"], 10):
     many = KMeans(k, n_init=1, random_state=0).fit(known_codes.numpy())
     own = torch.from_numpy(many.labels_).long()
-    called = judged.matched(judged.contingency(own, known_y))
+    called = judged.matched(judged.contingency(own, known_y, k))
     new = many.predict(in_parts(fashion.code, new_x).numpy())
     said[f"{k} clusters"] = (called[own], called[torch.from_numpy(new).long()])
 
@@ -1857,10 +1857,10 @@ Markdown(
 k = best["codes, digits"]
 many = KMeans(k, n_init=1, random_state=0).fit(codes_seen.numpy())
 own = torch.from_numpy(many.labels_).long()
-called = judged.matched(judged.contingency(own, labels))
+called = judged.matched(judged.contingency(own, labels, k))
 guess_of = torch.from_numpy(many.predict(test_codes.numpy())).long()
-wide = judged.contingency(guess_of, test_y)
-turned = called[: len(wide)].argsort()
+wide = judged.contingency(guess_of, test_y, k)
+turned = called.argsort()
 split = torch.bincount(called, minlength=10).tolist()
 print("clusters named 0 to 9:", split)
 print(f"named right: {(called[guess_of] == test_y).double().mean():.1%}")

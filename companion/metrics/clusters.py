@@ -9,10 +9,10 @@ from torch import Tensor
 from companion.estimate import Estimate, mean_of
 
 
-def contingency(clusters: Tensor, labels: Tensor) -> Tensor:
+def contingency(clusters: Tensor, labels: Tensor, least: int = 0) -> Tensor:
     """Count the examples of each cluster and label: int64 (N,) twice -> int64 (clusters, labels).
 
-    Raises ValueError unless both are of one length, and none is negative.
+    least: so many clusters there are at least, though the last ones may be empty. Raises ValueError unless both are of one length, and none is negative.
     """
     if clusters.shape != labels.shape or clusters.ndim != 1 or not len(clusters):
         got = f"{tuple(clusters.shape)} and {tuple(labels.shape)}"
@@ -20,7 +20,7 @@ def contingency(clusters: Tensor, labels: Tensor) -> Tensor:
     if min(int(clusters.min()), int(labels.min())) < 0:
         raise ValueError("clusters and labels must be 0 or above")
     across = int(labels.max()) + 1
-    cells = (int(clusters.max()) + 1) * across
+    cells = max(int(clusters.max()) + 1, least) * across
     return torch.bincount(clusters * across + labels, minlength=cells).view(-1, across)
 
 
