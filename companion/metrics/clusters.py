@@ -12,7 +12,8 @@ from companion.estimate import Estimate, mean_of
 def contingency(clusters: Tensor, labels: Tensor, least: int = 0) -> Tensor:
     """Count the examples of each cluster and label: int64 (N,) twice -> int64 (clusters, labels).
 
-    least: so many clusters there are at least, though the last ones may be empty. Raises ValueError unless both are of one length, and none is negative.
+    least: so many clusters there are at least, though the last ones may be empty.
+    Raises ValueError unless both are of one length, and none is negative.
     """
     if clusters.shape != labels.shape or clusters.ndim != 1 or not len(clusters):
         got = f"{tuple(clusters.shape)} and {tuple(labels.shape)}"
