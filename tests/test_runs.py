@@ -317,7 +317,9 @@ RECALLING = [
 def test_a_chapter_that_recalls_settles_its_seed_before_it_does(chapter):
     """Or `-p seed 1` stops after minutes, in the first cell that asks for what is not there."""
     cells = chapter.read_text(encoding="utf8").split("\n# %%")
-    recalls = [k for k, cell in enumerate(cells) if re.search(r"\btrain\(\s*\w+, epochs", cell)]
+    recalls = [
+        k for k, cell in enumerate(cells) if re.search(r"\btrain\(\s*\w+, (?:epochs|passes)", cell)
+    ]
     settled = [k for k, cell in enumerate(cells) if "seed = published_seed(" in cell]
     assert recalls and settled and settled[0] < recalls[0]
 
