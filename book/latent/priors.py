@@ -84,7 +84,7 @@ seed = published_seed(learned_prior, seed, epochs)
 # %% tags=["hide-input"]
 sketch = Sketch(380, 190)
 sketch.node("x", 34, 50, "x", size=(34, 34), shaded=True)
-sketch.node("u", 34, 140, "u₁…u_K", size=(60, 34), lit=True)
+sketch.node("u", 34, 140, "u₁, u₂, …", size=(60, 34), lit=True)
 sketch.node("e", 134, 95, "encoder", size=(72, 34))
 sketch.node("q", 240, 50, "q(z | x)", size=(70, 34))
 sketch.node("p", 240, 140, "p(z)", size=(70, 34), lit=True)
